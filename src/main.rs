@@ -1,0 +1,2 @@
+//! The `unfloat` command line.
+fn main() {}
