@@ -1,0 +1,104 @@
+//! Maximum over windows, per channel. Padding cells are −∞: they never win.
+//!
+//! One operand with a channel axis; the result has its layout. A window of padding alone is refused.
+
+use super::{OpDef, OpError, Window, all_float, arity, floats};
+use crate::attrs::{AttrReader, AttrWriter};
+use crate::tensor::{Data, Tensor, for_each_index};
+use crate::types::TensorType;
+
+/// Attributes of a max pooling.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct MaxPool {
+    /// Kernel, strides, dilations, padding.
+    pub window: Window,
+}
+
+impl OpDef for MaxPool {
+    const NAMES: &'static [&'static str] = &["max_pool"];
+
+    fn attrs(&self, to: &mut AttrWriter) {
+        self.window.attrs(to);
+    }
+    fn parse(_: &str, from: &mut AttrReader) -> Result<Self, String> {
+        Ok(Self { window: Window::parse(from)? })
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
+        pooled_type(&self.window, inputs)
+    }
+    fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
+        let x = floats(inputs, 0)?;
+        pool(&self.window, &inputs[0].ty, out, |cells| {
+            // NaN wins, as in the frameworks: a poisoned input must not look healthy.
+            cells
+                .iter()
+                .map(|&c| x[c])
+                .reduce(|a, b| if a.is_nan() || a > b { a } else { b })
+                .unwrap_or(f32::NEG_INFINITY)
+        })
+    }
+}
+
+/// The type after pooling; refuses windows that could lie in the padding alone.
+pub(super) fn pooled_type(window: &Window, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
+    arity(inputs, 1, 1)?;
+    all_float(inputs)?;
+    let x = inputs[0];
+    let spatial = window.check(x)?;
+    for i in 0..window.rank() {
+        let extent = window.extent(i);
+        if window.pads_begin[i] >= extent || window.pads_end[i] >= extent {
+            return Err(
+                format!("spatial axis {i} is padded by as much as the window spans ({extent})").into()
+            );
+        }
+    }
+    let extents: Vec<usize> = spatial.iter().map(|&a| x.shape[a]).collect();
+    let mut dims = x.shape.to_vec();
+    for (&axis, n) in spatial.iter().zip(window.output(&extents)?) {
+        dims[axis] = n;
+    }
+    Ok(TensorType::new(x.elem.clone(), dims, x.layout))
+}
+
+/// Applies `f` to the positions of the real cells of every window of every channel.
+pub(super) fn pool(
+    window: &Window,
+    input: &TensorType,
+    out: &TensorType,
+    mut f: impl FnMut(&[usize]) -> f32,
+) -> Result<Data, OpError> {
+    let spatial = window.check(input)?;
+    let c = input.layout.channel().ok_or("the input has no channel axis")?;
+    let strides = input.shape.strides();
+    let mut y = Vec::with_capacity(out.shape.num_elements());
+    let mut cells = Vec::with_capacity(window.taps());
+    for_each_index(&out.shape, |at| {
+        cells.clear();
+        for_each_index(&window.kernel, |tap| {
+            let cell = spatial.iter().enumerate().try_fold(at[c] * strides[c], |sum, (i, &axis)| {
+                let source = window.source(i, at[axis], tap[i], input.shape[axis])?;
+                Some(sum + source * strides[axis])
+            });
+            cells.extend(cell);
+        });
+        y.push(f(&cells));
+    });
+    Ok(Data::F32(y))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Layout;
+
+    #[test]
+    fn padding_never_wins() {
+        let x = Tensor::f32([3, 1], Layout::channels_last(1), vec![-3., -1., -2.]);
+        let op = MaxPool { window: Window::new([2]).strides([2]).pads([0], [1]) };
+        let ty = op.infer(&[&x.ty]).unwrap();
+        assert_eq!(op.eval(&[&x], &ty).unwrap(), Data::F32(vec![-1., -2.]));
+        let op = MaxPool { window: Window::new([2]).pads([2], [0]) };
+        assert!(op.infer(&[&x.ty]).is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! Sum, mean, maximum, minimum, product or sum of squares over whole axes; global pooling is one of these.
+//!
+//! One operand. The reduced axes stay with extent 1 when `keep` is set, and vanish otherwise.
+
+use super::{OpDef, OpError, all_float, arity, check_axes, floats};
+use crate::attrs::{AttrReader, AttrWriter};
+use crate::tensor::{Data, Tensor, for_each_index};
+use crate::types::{Layout, TensorType};
+
+/// What is computed over the axes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReduceFn {
+    /// The sum.
+    Sum,
+    /// The arithmetic mean.
+    Mean,
+    /// The greatest element.
+    Max,
+    /// The least element.
+    Min,
+    /// The product.
+    Prod,
+    /// The sum of squares.
+    SumSquare,
+}
+
+/// Attributes of a reduction.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Reduce {
+    /// What is computed.
+    pub f: ReduceFn,
+    /// The axes over which it is computed, rising.
+    pub axes: Vec<usize>,
+    /// Whether those axes stay, with extent 1.
+    pub keep: bool,
+}
+
+impl OpDef for Reduce {
+    const NAMES: &'static [&'static str] =
+        &["reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod", "reduce_sum_square"];
+
+    fn name(&self) -> &'static str {
+        Self::NAMES[self.f as usize]
+    }
+    fn attrs(&self, to: &mut AttrWriter) {
+        to.sizes("axes", &self.axes).bool("keep", self.keep);
+    }
+    fn parse(name: &str, from: &mut AttrReader) -> Result<Self, String> {
+        use ReduceFn::*;
+        let f = [Sum, Mean, Max, Min, Prod, SumSquare]
+            .into_iter()
+            .find(|&f| Self::NAMES[f as usize] == name)
+            .ok_or_else(|| format!("there is no reduction `{name}`"))?;
+        Ok(Self { f, axes: from.sizes("axes")?, keep: from.bool("keep")? })
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
+        arity(inputs, 1, 1)?;
+        all_float(inputs)?;
+        let x = inputs[0];
+        check_axes(&self.axes, x.rank())?;
+        if self.keep {
+            let dims: Vec<usize> =
+                (0..x.rank()).map(|a| if self.axes.contains(&a) { 1 } else { x.shape[a] }).collect();
+            return Ok(TensorType::f32(dims, x.layout));
+        }
+        let rest: Vec<usize> = (0..x.rank()).filter(|a| !self.axes.contains(a)).collect();
+        let dims: Vec<usize> = rest.iter().map(|&a| x.shape[a]).collect();
+        let layout = if rest.is_empty() { Layout::anonymous(0) } else { x.layout.permuted(&rest) };
+        Ok(TensorType::f32(dims, layout))
+    }
+
+    fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
+        let x = floats(inputs, 0)?;
+        let shape = &inputs[0].ty.shape;
+        let others: Vec<usize> = (0..shape.rank()).filter(|a| !self.axes.contains(a)).collect();
+        let outer: Vec<usize> = others.iter().map(|&a| shape[a]).collect();
+        let inner: Vec<usize> = self.axes.iter().map(|&a| shape[a]).collect();
+        let strides = shape.strides();
+        let offset = |at: &[usize], axes: &[usize]| -> usize {
+            axes.iter().zip(at).map(|(&a, i)| i * strides[a]).sum()
+        };
+        let mut cells = Vec::new();
+        for_each_index(&inner, |at| cells.push(offset(at, &self.axes)));
+        let mut y = Vec::with_capacity(out.shape.num_elements());
+        for_each_index(&outer, |at| {
+            let base = offset(at, &others);
+            let values = cells.iter().map(|c| f64::from(x[base + c]));
+            let pick =
+                |a: f64, b: f64, b_wins: bool| if a.is_nan() || !(b_wins || b.is_nan()) { a } else { b };
+            y.push(match self.f {
+                ReduceFn::Sum => values.sum::<f64>(),
+                ReduceFn::Mean => values.sum::<f64>() / cells.len() as f64,
+                ReduceFn::Max => values.fold(f64::NEG_INFINITY, |a, b| pick(a, b, b > a)),
+                ReduceFn::Min => values.fold(f64::INFINITY, |a, b| pick(a, b, b < a)),
+                ReduceFn::Prod => values.product(),
+                ReduceFn::SumSquare => values.map(|v| v * v).sum(),
+            } as f32);
+        });
+        Ok(Data::F32(y))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_vanish_or_stay() {
+        let x = Tensor::f32([2, 2, 2], Layout::channels_last(2), vec![1., 2., 3., 4., 5., 6., 7., -8.]);
+        let run = |f, keep| {
+            let op = Reduce { f, axes: vec![0, 1], keep };
+            let ty = op.infer(&[&x.ty]).unwrap();
+            (ty.to_string(), op.eval(&[&x], &ty).unwrap())
+        };
+        assert_eq!(run(ReduceFn::Mean, false), ("f32[2] c".to_string(), Data::F32(vec![4., 1.])));
+        assert_eq!(run(ReduceFn::Max, true), ("f32[1,1,2] hwc".to_string(), Data::F32(vec![7., 6.])));
+        assert_eq!(run(ReduceFn::Min, true).1, Data::F32(vec![1., -8.]));
+        assert_eq!(run(ReduceFn::SumSquare, false).1, Data::F32(vec![84., 120.]));
+    }
+}

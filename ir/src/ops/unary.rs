@@ -1,0 +1,314 @@
+//! Functions of one element: activations and elementary functions.
+//!
+//! One operand; the result has its type. Evaluated in double precision and rounded once, so that the result
+//! does not depend on a machine's own mathematical library.
+//!
+//! To add one: a line in the table below and an arm in [`Unary::apply`].
+
+use super::{OpDef, OpError, all_float, arity, floats};
+use crate::attrs::{AttrReader, AttrWriter};
+use crate::tensor::{Data, Tensor};
+use crate::types::TensorType;
+
+/// Declares the functions with their names and parameters, and their text.
+macro_rules! functions {
+    ($($(#[$doc:meta])* $variant:ident $({ $($(#[$pdoc:meta])* $param:ident),+ })? = $name:literal),+ $(,)?) => {
+        /// The functions. `x` is the element.
+        #[derive(Clone, Copy, PartialEq, Debug)]
+        pub enum Unary {
+            $($(#[$doc])* $variant $({ $($(#[$pdoc])* $param: f32),+ })?),+
+        }
+
+        impl OpDef for Unary {
+            const NAMES: &'static [&'static str] = &[$($name),+];
+
+            fn name(&self) -> &'static str {
+                match self { $(Unary::$variant $({ $($param: _),+ })? => $name),+ }
+            }
+            fn attrs(&self, to: &mut AttrWriter) {
+                match *self {
+                    $(Unary::$variant $({ $($param),+ })? => { $($(to.float(stringify!($param), $param);)+)? })+
+                }
+                // Functions without parameters leave `to` as it is.
+                let _ = to;
+            }
+            fn parse(name: &str, from: &mut AttrReader) -> Result<Self, String> {
+                match name {
+                    $($name => Ok(Unary::$variant $({ $($param: from.float(stringify!($param))?),+ })?),)+
+                    _ => Err(format!("there is no function `{name}` of one element")),
+                }
+            }
+            fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
+                arity(inputs, 1, 1)?;
+                all_float(inputs)?;
+                Ok(inputs[0].clone())
+            }
+            fn eval(&self, inputs: &[&Tensor], _: &TensorType) -> Result<Data, OpError> {
+                Ok(Data::F32(floats(inputs, 0)?.iter().map(|&x| self.apply(x)).collect()))
+            }
+        }
+    };
+}
+
+functions! {
+    /// `max(x, 0)`
+    Relu = "relu",
+    /// `x` for `x ≥ 0`, else `alpha · x`
+    LeakyRelu {
+        /// The slope below 0.
+        alpha
+    } = "leaky_relu",
+    /// Keras' three-parameter ReLU: `max` from `x ≥ max` on, `x` from `x ≥ threshold` on,
+    /// else `slope · (x − threshold)`
+    BoundedRelu {
+        /// The greatest result; infinite for none.
+        max,
+        /// The slope below the threshold.
+        slope,
+        /// Where the identity begins.
+        threshold
+    } = "bounded_relu",
+    /// `x` for `x > theta`, else 0 (Keras' `threshold` and ONNX's ThresholdedRelu)
+    ThresholdedRelu {
+        /// The greatest `x` that gives 0.
+        theta
+    } = "thresholded_relu",
+    /// `x` clamped to `lo..=hi`
+    Clip {
+        /// The least result.
+        lo,
+        /// The greatest result.
+        hi
+    } = "clip",
+    /// `1 / (1 + exp(−x))`
+    Sigmoid = "sigmoid",
+    /// `clamp(alpha · x + beta, 0, 1)`
+    HardSigmoid {
+        /// The slope.
+        alpha,
+        /// The value at 0.
+        beta
+    } = "hard_sigmoid",
+    /// `ln(sigmoid(x))`
+    LogSigmoid = "log_sigmoid",
+    /// Hyperbolic tangent
+    Tanh = "tanh",
+    /// `x − tanh(x)`
+    TanhShrink = "tanh_shrink",
+    /// `x` for `x > 0`, else `alpha · (exp(x) − 1)` (Clevert et al., 2016)
+    Elu {
+        /// The limit at −∞ is `−alpha`.
+        alpha
+    } = "elu",
+    /// `scale · elu(x, alpha)` (Klambauer et al., 2017)
+    Selu {
+        /// About 1.6733.
+        alpha,
+        /// About 1.0507.
+        scale
+    } = "selu",
+    /// `x` for `x > 0`, else `alpha · (exp(x / alpha) − 1)` (Barron, 2017)
+    Celu {
+        /// The limit at −∞ is `−alpha`.
+        alpha
+    } = "celu",
+    /// `x · Φ(x)` with the exact normal distribution (Hendrycks and Gimpel, 2016)
+    Gelu = "gelu",
+    /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`
+    GeluTanh = "gelu_tanh",
+    /// `ln(1 + exp(x))`
+    Softplus = "softplus",
+    /// `x / (1 + |x|)`
+    Softsign = "softsign",
+    /// `x · sigmoid(x)`, also called swish
+    Silu = "silu",
+    /// `x · clamp(x/6 + 1/2, 0, 1)`
+    HardSwish = "hard_swish",
+    /// `x · tanh(softplus(x))` (Misra, 2019)
+    Mish = "mish",
+    /// `(x + sqrt(x² + b)) / 2`
+    Squareplus {
+        /// The curvature.
+        b
+    } = "squareplus",
+    /// 0 for `x ≤ −1`, `x` for `x ≥ 1`, else `(x + 1)² / 4`
+    SparsePlus = "sparse_plus",
+    /// `x` moved towards 0 by `lambda`, 0 within it
+    SoftShrink {
+        /// How far.
+        lambda
+    } = "soft_shrink",
+    /// `x` for `|x| > lambda`, else 0
+    HardShrink {
+        /// The greatest `|x|` that gives 0.
+        lambda
+    } = "hard_shrink",
+    /// The exponential
+    Exp = "exp",
+    /// The natural logarithm
+    Log = "log",
+    /// The square root
+    Sqrt = "sqrt",
+    /// `1 / sqrt(x)`
+    Rsqrt = "rsqrt",
+    /// `x²`
+    Square = "square",
+    /// `1 / x`
+    Reciprocal = "reciprocal",
+    /// `|x|`
+    Abs = "abs",
+    /// `−x`
+    Neg = "neg",
+    /// The error function
+    Erf = "erf",
+}
+
+impl Unary {
+    /// The function itself.
+    pub fn apply(self, x: f32) -> f32 {
+        // These need no more than single precision, and keep the sign of zero and NaN as comparisons do.
+        match self {
+            Unary::Relu => return if x < 0.0 { 0.0 } else { x },
+            Unary::Clip { lo, hi } => {
+                return if x < lo {
+                    lo
+                } else if x > hi {
+                    hi
+                } else {
+                    x
+                };
+            }
+            Unary::Neg => return -x,
+            Unary::Abs => return x.abs(),
+            _ => {}
+        }
+        self.apply_f64(f64::from(x)) as f32
+    }
+
+    fn apply_f64(self, x: f64) -> f64 {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        // ln(1 + exp(x)) without overflow for large x or loss for small.
+        let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+        let elu = |x: f64, alpha: f32| if x > 0.0 { x } else { f64::from(alpha) * x.exp_m1() };
+        let hard_sigmoid = |x: f64, a: f64, b: f64| (a * x + b).clamp(0.0, 1.0);
+        match self {
+            Unary::Relu => x.max(0.0),
+            Unary::Clip { lo, hi } => x.max(f64::from(lo)).min(f64::from(hi)),
+            Unary::Neg => -x,
+            Unary::Abs => x.abs(),
+            Unary::LeakyRelu { alpha } => {
+                if x >= 0.0 {
+                    x
+                } else {
+                    f64::from(alpha) * x
+                }
+            }
+            Unary::BoundedRelu { max, slope, threshold } => {
+                let (max, threshold) = (f64::from(max), f64::from(threshold));
+                if x >= max {
+                    max
+                } else if x >= threshold {
+                    x
+                } else {
+                    f64::from(slope) * (x - threshold)
+                }
+            }
+            Unary::ThresholdedRelu { theta } => {
+                if x > f64::from(theta) || x.is_nan() {
+                    x
+                } else {
+                    0.0
+                }
+            }
+            Unary::Sigmoid => sigmoid(x),
+            Unary::HardSigmoid { alpha, beta } => hard_sigmoid(x, f64::from(alpha), f64::from(beta)),
+            Unary::LogSigmoid => -softplus(-x),
+            Unary::Tanh => x.tanh(),
+            Unary::TanhShrink => x - x.tanh(),
+            Unary::Elu { alpha } => elu(x, alpha),
+            Unary::Selu { alpha, scale } => f64::from(scale) * elu(x, alpha),
+            Unary::Celu { alpha } => {
+                let a = f64::from(alpha);
+                if x > 0.0 { x } else { a * (x / a).exp_m1() }
+            }
+            Unary::Gelu => 0.5 * x * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2)),
+            Unary::GeluTanh => {
+                0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+            }
+            Unary::Softplus => softplus(x),
+            Unary::Softsign => x / (1.0 + x.abs()),
+            Unary::Silu => x * sigmoid(x),
+            Unary::HardSwish => x * hard_sigmoid(x, 1.0 / 6.0, 0.5),
+            Unary::Mish => x * softplus(x).tanh(),
+            Unary::Squareplus { b } => 0.5 * (x + (x * x + f64::from(b)).sqrt()),
+            Unary::SparsePlus => {
+                if x <= -1.0 {
+                    0.0
+                } else if x >= 1.0 {
+                    x
+                } else {
+                    0.25 * (x + 1.0).powi(2)
+                }
+            }
+            Unary::SoftShrink { lambda } => {
+                let l = f64::from(lambda);
+                if x > l {
+                    x - l
+                } else if x < -l {
+                    x + l
+                } else {
+                    0.0 * x
+                }
+            }
+            Unary::HardShrink { lambda } => {
+                if x.abs() <= f64::from(lambda) {
+                    0.0
+                } else {
+                    x
+                }
+            }
+            Unary::Exp => x.exp(),
+            Unary::Log => x.ln(),
+            Unary::Sqrt => x.sqrt(),
+            Unary::Rsqrt => 1.0 / x.sqrt(),
+            Unary::Square => x * x,
+            Unary::Reciprocal => 1.0 / x,
+            Unary::Erf => libm::erf(x),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keras_relu_has_three_parts() {
+        let f = Unary::BoundedRelu { max: 6.0, slope: 0.5, threshold: 1.0 };
+        assert_eq!([7.0, 6.0, 2.0, 1.0, 0.0, -1.0].map(|x| f.apply(x)), [6.0, 6.0, 2.0, 1.0, -0.5, -1.0]);
+    }
+
+    #[test]
+    fn tails_neither_overflow_nor_vanish() {
+        assert_eq!(Unary::Softplus.apply(1000.0), 1000.0);
+        assert!(Unary::Softplus.apply(-50.0) > 0.0);
+        assert_eq!(Unary::Sigmoid.apply(-1000.0), 0.0);
+        assert_eq!(Unary::LogSigmoid.apply(-1000.0), -1000.0);
+        assert_eq!(Unary::Silu.apply(-1000.0), 0.0);
+        assert_eq!(Unary::Mish.apply(1000.0), 1000.0);
+    }
+
+    #[test]
+    fn nan_stays_visible() {
+        for name in Unary::NAMES {
+            let mut attrs = AttrWriter::default();
+            let text: Vec<(String, crate::attrs::Attr)> =
+                ["alpha", "beta", "lo", "hi", "max", "slope", "threshold", "theta", "b", "scale", "lambda"]
+                    .map(|n| (n.to_string(), crate::attrs::Attr::Float(0.5)))
+                    .to_vec();
+            let op = Unary::parse(name, &mut AttrReader::new(text).unwrap()).unwrap();
+            op.attrs(&mut attrs);
+            assert!(op.apply(f32::NAN).is_nan(), "{name} hides a NaN");
+        }
+    }
+}
