@@ -1,1 +1,5 @@
 //! unfloat: exec.
+
+#![deny(unsafe_code)]
+
+pub mod kernels;

@@ -1,0 +1,122 @@
+//! Which instruction set the kernels run on, chosen once at run time.
+//!
+//! [`Isa`] is a token: the only ways to get one check the processor first, so a kernel that holds an `Isa` may run the
+//! instructions that it names without looking again.
+
+use std::fmt;
+
+/// The instruction sets for which kernels exist. Private: holding a `Level` proves nothing, holding an [`Isa`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+/// An instruction set that this machine has.
+///
+/// Results of `avx512` and `avx2` are equal to the bit in convolutions and dense layers (both sum in the same order
+/// with fused multiply-adds); `portable` rounds the product and the sum separately.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Level);
+
+impl Isa {
+    /// The fastest instruction set of this machine.
+    pub fn detect() -> Isa {
+        let mut best = Isa::portable();
+        if let Some(&first) = Isa::available().first() {
+            best = first;
+        }
+        best
+    }
+
+    /// Every instruction set of this machine, the fastest first. `portable` is always there, last.
+    pub fn available() -> Vec<Isa> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") {
+                all.push(Isa(Level::Avx512));
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                all.push(Isa(Level::Avx2));
+            }
+        }
+        all.push(Isa(Level::Portable));
+        all
+    }
+
+    /// Plain Rust, on any machine.
+    pub fn portable() -> Isa {
+        Isa(Level::Portable)
+    }
+
+    /// `avx512`, `avx2` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
+            Level::Portable => "portable",
+        }
+    }
+
+    /// Number of f32 in one vector.
+    pub fn lanes(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => 16,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => 8,
+            Level::Portable => 4,
+        }
+    }
+
+    pub(crate) fn level(self) -> Level {
+        self.0
+    }
+}
+
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Instantiates a generic vector function once per instruction set and calls the one that the [`Isa`] names.
+///
+/// `unsafe { dispatch!(isa, |arg: Type, ...| -> Ret, body, values...) }` calls `body::<V>`, `V` being the vector type of the
+/// instruction set, inside a function that enables the matching target features. The caller answers for the rest of
+/// `body`'s contract.
+macro_rules! dispatch {
+    ($isa:expr, |$($arg:ident : $ty:ty),*| $(-> $ret:ty)? , $body:ident, $($value:expr),*) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        unsafe fn avx512($($arg: $ty),*) $(-> $ret)? {
+            // SAFETY: the caller upholds the contract of the body; the features are on in this function.
+            unsafe { $body::<std::arch::x86_64::__m512>($($arg),*) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn avx2($($arg: $ty),*) $(-> $ret)? {
+            // SAFETY: the caller upholds the contract of the body; the features are on in this function.
+            unsafe { $body::<std::arch::x86_64::__m256>($($arg),*) }
+        }
+        unsafe fn portable($($arg: $ty),*) $(-> $ret)? {
+            // SAFETY: the caller upholds the contract of the body; plain Rust needs no feature.
+            unsafe { $body::<crate::kernels::simd::F32x4>($($arg),*) }
+        }
+        // An `Isa` of a level exists only where the processor has its features, so calling is as safe as `body` is.
+        match $isa.level() {
+            #[cfg(target_arch = "x86_64")]
+            crate::kernels::isa::Level::Avx512 => avx512($($value),*),
+            #[cfg(target_arch = "x86_64")]
+            crate::kernels::isa::Level::Avx2 => avx2($($value),*),
+            crate::kernels::isa::Level::Portable => portable($($value),*),
+        }
+    }};
+}
+pub(crate) use dispatch;

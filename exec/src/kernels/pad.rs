@@ -1,0 +1,84 @@
+//! Copying a sample into a buffer with zeros around it.
+
+use super::error::{KernelError, product};
+
+/// The padded form of one channels-last sample.
+#[derive(Clone, Debug)]
+pub(crate) struct Padding {
+    input: [usize; 3],
+    channels: usize,
+    begin: [usize; 3],
+    extents: [usize; 3],
+    /// Each channel appears this many times in a row: depthwise convolutions with a channel multiplier.
+    repeat: usize,
+    len: usize,
+}
+
+impl Padding {
+    /// `begin` and `end` zeros around `input` pixels, each channel `repeat` times.
+    pub fn new(
+        input: [usize; 3],
+        channels: usize,
+        begin: [usize; 3],
+        end: [usize; 3],
+        repeat: usize,
+    ) -> Result<Padding, KernelError> {
+        let extents: [usize; 3] = std::array::from_fn(|i| begin[i] + input[i] + end[i]);
+        let [d, h, w] = extents;
+        Ok(Padding {
+            input,
+            channels,
+            begin,
+            extents,
+            repeat,
+            len: product("padded input", &[d, h, w, channels, repeat])?,
+        })
+    }
+
+    /// Extents with the zeros.
+    pub fn extents(&self) -> [usize; 3] {
+        self.extents
+    }
+
+    /// Channels after repetition.
+    pub fn channels(&self) -> usize {
+        self.channels * self.repeat
+    }
+
+    /// f32 of the padded sample.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// False where the padded form is the sample itself.
+    pub fn is_needed(&self) -> bool {
+        self.extents != self.input || self.repeat != 1
+    }
+
+    /// Writes the zeros. [`Padding::copy`] leaves them alone, so once is enough for any number of samples.
+    pub fn clear(&self, padded: &mut [f32]) {
+        padded.fill(0.0);
+    }
+
+    /// Writes a sample into its place between the zeros.
+    pub fn copy(&self, sample: &[f32], padded: &mut [f32]) {
+        let [d, h, w] = self.input;
+        let [_, ph, pw] = self.extents;
+        let (from, to) = (w * self.channels, w * self.channels());
+        for z in 0..d {
+            for y in 0..h {
+                let row = &sample[(z * h + y) * from..][..from];
+                let at = (((z + self.begin[0]) * ph + y + self.begin[1]) * pw + self.begin[2])
+                    * self.channels();
+                let out = &mut padded[at..at + to];
+                if self.repeat == 1 {
+                    out.copy_from_slice(row);
+                } else {
+                    for (out, &x) in out.chunks_exact_mut(self.repeat).zip(row) {
+                        out.fill(x);
+                    }
+                }
+            }
+        }
+    }
+}
