@@ -75,9 +75,7 @@ impl Activation {
                 // The constant goes first: where x is NaN, max and min give their second operand.
                 Activation::Relu => V::splat(0.0).max(x),
                 Activation::Clip { lo, hi } => V::splat(hi).min(V::splat(lo).max(x)),
-                Activation::Leaky { slope } => {
-                    x.select_lt(V::splat(0.0), x.mul(V::splat(slope)), x)
-                }
+                Activation::Leaky { slope } => x.select_lt(V::splat(0.0), x.mul(V::splat(slope)), x),
             }
         }
     }

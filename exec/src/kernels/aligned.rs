@@ -20,10 +20,7 @@ pub struct AlignedBuffer {
 impl AlignedBuffer {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> AlignedBuffer {
-        AlignedBuffer {
-            lines: vec![Line([0.0; 16]); len.div_ceil(16)],
-            len,
-        }
+        AlignedBuffer { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
     }
 
     /// A copy of `values`.

@@ -61,11 +61,7 @@ impl ConvShape {
         Ok(std::array::from_fn(|i| {
             let padded = self.input[i] + self.pad_begin[i] + self.pad_end[i];
             let span = self.dilation[i] * (self.kernel[i] - 1) + 1;
-            if padded < span {
-                0
-            } else {
-                (padded - span) / self.stride[i] + 1
-            }
+            if padded < span { 0 } else { (padded - span) / self.stride[i] + 1 }
         }))
     }
 
@@ -73,10 +69,7 @@ impl ConvShape {
     pub fn weights_len(&self) -> Result<usize, KernelError> {
         self.check()?;
         let [d, h, w] = self.kernel;
-        product(
-            "convolution weights",
-            &[self.out_channels, d, h, w, self.in_channels / self.groups],
-        )
+        product("convolution weights", &[self.out_channels, d, h, w, self.in_channels / self.groups])
     }
 
     fn check(&self) -> Result<(), KernelError> {
@@ -89,9 +82,7 @@ impl ConvShape {
         }
         let (g, i, o) = (self.groups, self.in_channels, self.out_channels);
         if g == 0 || i % g != 0 || o % g != 0 {
-            return bad(format!(
-                "{i} input and {o} output channels do not divide into {g} groups"
-            ));
+            return bad(format!("{i} input and {o} output channels do not divide into {g} groups"));
         }
         for axis in 0..3 {
             let limit = isize::MAX as usize / 64;
@@ -149,18 +140,8 @@ impl Conv {
         let [d, h, w] = output;
         let output_len = product("convolution output", &[d, h, w, shape.out_channels])?;
         let depthwise = shape.groups > 1 && shape.in_channels == shape.groups;
-        let repeat = if depthwise {
-            shape.out_channels / shape.groups
-        } else {
-            1
-        };
-        let padding = Padding::new(
-            shape.input,
-            shape.in_channels,
-            shape.pad_begin,
-            shape.pad_end,
-            repeat,
-        )?;
+        let repeat = if depthwise { shape.out_channels / shape.groups } else { 1 };
+        let padding = Padding::new(shape.input, shape.in_channels, shape.pad_begin, shape.pad_end, repeat)?;
         let method = if depthwise {
             let channels = padding.channels();
             Method::Depthwise(Depthwise::new(
@@ -171,18 +152,9 @@ impl Conv {
                 activation,
             ))
         } else {
-            Method::Direct(pack_groups(
-                isa, shape, &padding, output, weights, bias, activation,
-            ))
+            Method::Direct(pack_groups(isa, shape, &padding, output, weights, bias, activation))
         };
-        Ok(Conv {
-            shape: shape.clone(),
-            output,
-            padding,
-            method,
-            input_len,
-            output_len,
-        })
+        Ok(Conv { shape: shape.clone(), output, padding, method, input_len, output_len })
     }
 
     /// The shape that it was made for.
@@ -202,11 +174,7 @@ impl Conv {
 
     /// f32 of scratch memory that [`Conv::run`] needs, whatever the batch.
     pub fn scratch_len(&self) -> usize {
-        if self.padding.is_needed() {
-            self.padding.len()
-        } else {
-            0
-        }
+        if self.padding.is_needed() { self.padding.len() } else { 0 }
     }
 
     /// Convolves `batch` samples. The contents of `scratch` do not matter before, and mean nothing after.
@@ -245,20 +213,12 @@ impl Conv {
         let rows = self.rows();
         match &self.method {
             Method::Direct(groups) => {
-                let (ci, co) = (
-                    self.shape.in_channels / self.shape.groups,
-                    self.shape.out_channels / self.shape.groups,
-                );
+                let (ci, co) =
+                    (self.shape.in_channels / self.shape.groups, self.shape.out_channels / self.shape.groups);
                 let sample = self.padding.len();
-                let batched = Rows {
-                    outer: [
-                        rows.outer[0],
-                        rows.outer[1],
-                        (batch, sample, self.output_len),
-                    ],
-                    ..rows
-                }
-                .fold();
+                let batched =
+                    Rows { outer: [rows.outer[0], rows.outer[1], (batch, sample, self.output_len)], ..rows }
+                        .fold();
                 for (g, packed) in groups.iter().enumerate() {
                     packed.run(batched, input, g * ci, output, g * co);
                 }
@@ -283,11 +243,7 @@ impl Conv {
             pixels: ow,
             a_stride: sw * c,
             c_stride: o,
-            outer: [
-                (oh, sh * w * c, ow * o),
-                (od, sd * h * w * c, oh * ow * o),
-                (1, 0, 0),
-            ],
+            outer: [(oh, sh * w * c, ow * o), (od, sd * h * w * c, oh * ow * o), (1, 0, 0)],
         }
     }
 }
@@ -328,11 +284,7 @@ fn pack_groups(
         }
     }
     let pointwise = shape.kernel == [1; 3] && shape.stride == [1; 3] && !padding.is_needed();
-    let pixels = if pointwise {
-        output.iter().product()
-    } else {
-        output[2]
-    };
+    let pixels = if pointwise { output.iter().product() } else { output[2] };
     let nv = best_nv(isa, co, pixels);
     let inputs = weights.len().checked_div(shape.out_channels).unwrap_or(0);
     (0..shape.groups)

@@ -32,16 +32,9 @@ impl Dense {
         if let Some(bias) = bias {
             exactly("dense bias", bias.len(), outputs)?;
         }
-        let segment = Segment {
-            offset: 0,
-            len: inputs,
-        };
+        let segment = Segment { offset: 0, len: inputs };
         let packed = Packed::new(isa, (weights, bias), outputs, &[segment], 4, activation);
-        Ok(Dense {
-            inputs,
-            outputs,
-            packed,
-        })
+        Ok(Dense { inputs, outputs, packed })
     }
 
     /// f32 per input sample.
@@ -60,12 +53,8 @@ impl Dense {
         let outputs = product("dense output", &[batch, self.outputs])?;
         exactly("dense input", input.len(), inputs)?;
         exactly("dense output", output.len(), outputs)?;
-        let rows = Rows {
-            pixels: batch,
-            a_stride: self.inputs,
-            c_stride: self.outputs,
-            outer: [(1, 0, 0); 3],
-        };
+        let rows =
+            Rows { pixels: batch, a_stride: self.inputs, c_stride: self.outputs, outer: [(1, 0, 0); 3] };
         self.packed.run(rows, input, 0, output, 0);
         Ok(())
     }

@@ -51,14 +51,7 @@ impl Depthwise {
             None => AlignedBuffer::zeroed(channels),
         };
         assert_eq!(bias.len(), channels, "depthwise bias");
-        Depthwise {
-            isa,
-            channels,
-            taps: taps.to_vec(),
-            weights: packed,
-            bias,
-            activation,
-        }
+        Depthwise { isa, channels, taps: taps.to_vec(), weights: packed, bias, activation }
     }
 
     /// Convolves one padded sample.
@@ -73,10 +66,7 @@ impl Depthwise {
         let far_c = (rows.pixels - 1) * rows.c_stride + (n0 - 1) * c0 + (n1 - 1) * c1;
         let reach = self.taps.iter().max().map_or(0, |t| t + self.channels);
         assert!(far_a + reach <= a.len(), "input too short for the plan");
-        assert!(
-            far_c + self.channels <= c.len(),
-            "output too short for the plan"
-        );
+        assert!(far_c + self.channels <= c.len(), "output too short for the plan");
         for i1 in 0..n1 {
             for i0 in 0..n0 {
                 let row = Row {
@@ -111,12 +101,8 @@ unsafe fn row_of<V: Vector>(row: &Row<'_>) {
                 match (n == PIXELS, lanes == V::LANES) {
                     (true, true) => pixels::<V, PIXELS, true>(row, p, c, lanes),
                     (true, false) => pixels::<V, PIXELS, false>(row, p, c, lanes),
-                    (false, true) => {
-                        (p..p + n).for_each(|p| pixels::<V, 1, true>(row, p, c, lanes))
-                    }
-                    (false, false) => {
-                        (p..p + n).for_each(|p| pixels::<V, 1, false>(row, p, c, lanes))
-                    }
+                    (false, true) => (p..p + n).for_each(|p| pixels::<V, 1, true>(row, p, c, lanes)),
+                    (false, false) => (p..p + n).for_each(|p| pixels::<V, 1, false>(row, p, c, lanes)),
                 }
             }
             c += lanes;
@@ -140,11 +126,7 @@ unsafe fn pixels<V: Vector, const N: usize, const FULL: bool>(
     // SAFETY: the caller's contract; `weights` holds `channels` values per tap, `bias` `channels` values.
     unsafe {
         let load = |from: *const f32| {
-            if FULL {
-                V::load(from)
-            } else {
-                V::load_part(from, lanes, 0.0)
-            }
+            if FULL { V::load(from) } else { V::load_part(from, lanes, 0.0) }
         };
         let mut acc = [V::splat(0.0); N];
         let a = row.a.add(p * row.a_stride + c);

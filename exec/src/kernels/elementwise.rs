@@ -96,13 +96,7 @@ unsafe fn map<V: Vector>(from: *const f32, to: *mut f32, n: usize, f: impl Fn(V)
 
 /// `output[i] = f(a[i], b[i % b.len()])`: `b` is a tensor like `a`, one value per channel (the last axis of `a`), or
 /// one value. The length of `b` must divide that of `a`.
-pub fn binary(
-    isa: Isa,
-    f: Binary,
-    a: &[f32],
-    b: &[f32],
-    output: &mut [f32],
-) -> Result<(), KernelError> {
+pub fn binary(isa: Isa, f: Binary, a: &[f32], b: &[f32], output: &mut [f32]) -> Result<(), KernelError> {
     exactly("elementwise output", output.len(), a.len())?;
     divides("second operand", a.len(), b.len())?;
     // SAFETY: `a` and `output` are good for `a.len()` values, a multiple of `b.len()`.

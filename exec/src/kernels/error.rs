@@ -21,11 +21,9 @@ pub enum KernelError {
 impl fmt::Display for KernelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            KernelError::Length {
-                what,
-                expected,
-                got,
-            } => write!(f, "{what}: expected {expected} values, got {got}"),
+            KernelError::Length { what, expected, got } => {
+                write!(f, "{what}: expected {expected} values, got {got}")
+            }
             KernelError::Shape(text) => f.write_str(text),
         }
     }
@@ -35,28 +33,12 @@ impl std::error::Error for KernelError {}
 
 /// The slice must hold exactly `expected` values.
 pub(crate) fn exactly(what: &'static str, got: usize, expected: usize) -> Result<(), KernelError> {
-    if got == expected {
-        Ok(())
-    } else {
-        Err(KernelError::Length {
-            what,
-            expected,
-            got,
-        })
-    }
+    if got == expected { Ok(()) } else { Err(KernelError::Length { what, expected, got }) }
 }
 
 /// The slice must hold `expected` values or more.
 pub(crate) fn at_least(what: &'static str, got: usize, expected: usize) -> Result<(), KernelError> {
-    if got >= expected {
-        Ok(())
-    } else {
-        Err(KernelError::Length {
-            what,
-            expected,
-            got,
-        })
-    }
+    if got >= expected { Ok(()) } else { Err(KernelError::Length { what, expected, got }) }
 }
 
 /// The product, refused when it does not fit (a buffer of that many f32 could not exist).
@@ -66,9 +48,7 @@ pub(crate) fn product(what: &str, factors: &[usize]) -> Result<usize, KernelErro
         all = all
             .checked_mul(f)
             .filter(|&n| n <= isize::MAX as usize / 16)
-            .ok_or_else(|| {
-                KernelError::Shape(format!("{what}: {factors:?} is too large for memory"))
-            })?;
+            .ok_or_else(|| KernelError::Shape(format!("{what}: {factors:?} is too large for memory")))?;
     }
     Ok(all)
 }

@@ -37,9 +37,7 @@ pub use activation::Activation;
 pub use aligned::AlignedBuffer;
 pub use conv::{Conv, ConvShape};
 pub use dense::Dense;
-pub use elementwise::{
-    Binary, Unary, binary, binary_in_place, channel_affine, unary, unary_in_place,
-};
+pub use elementwise::{Binary, Unary, binary, binary_in_place, channel_affine, unary, unary_in_place};
 pub use error::KernelError;
 pub use isa::Isa;
 pub use pool::{Pool, PoolKind, PoolShape, global_mean};

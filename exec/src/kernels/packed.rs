@@ -105,15 +105,9 @@ impl Packed {
         for p in &packed.panels {
             let width = p.nv * isa.lanes();
             let to = &mut packed.weights[p.weights..p.weights + width * inputs];
-            pack_panel(
-                &weights[p.first * inputs..(p.first + p.cols) * inputs],
-                inputs,
-                to,
-                width,
-            );
+            pack_panel(&weights[p.first * inputs..(p.first + p.cols) * inputs], inputs, to, width);
             if let Some(bias) = bias {
-                packed.bias[p.bias..p.bias + p.cols]
-                    .copy_from_slice(&bias[p.first..p.first + p.cols]);
+                packed.bias[p.bias..p.bias + p.cols].copy_from_slice(&bias[p.first..p.first + p.cols]);
             }
         }
         packed
@@ -128,22 +122,13 @@ impl Packed {
             return;
         }
         // The last pixel reaches furthest: everything inside the slices, checked once for all tiles.
-        let mut far = (
-            (rows.pixels - 1) * rows.a_stride,
-            (rows.pixels - 1) * rows.c_stride,
-        );
+        let mut far = ((rows.pixels - 1) * rows.a_stride, (rows.pixels - 1) * rows.c_stride);
         for (n, a, c) in rows.outer {
             far = (far.0 + (n - 1) * a, far.1 + (n - 1) * c);
         }
         let cols = self.panels.last().map_or(0, |p| p.first + p.cols);
-        assert!(
-            a0 + far.0 + self.reach <= a.len(),
-            "input too short for the plan"
-        );
-        assert!(
-            c0 + far.1 + cols <= c.len(),
-            "output too short for the plan"
-        );
+        assert!(a0 + far.0 + self.reach <= a.len(), "input too short for the plan");
+        assert!(c0 + far.1 + cols <= c.len(), "output too short for the plan");
 
         for (i, block) in self.blocks.iter().enumerate() {
             for panel in &self.panels {
@@ -199,19 +184,10 @@ fn panels(isa: Isa, out: usize, inputs: usize, nv: usize) -> Vec<Panel> {
     let (mut first, mut weights, mut bias) = (0, 0, 0);
     while first < out {
         let vectors = (out - first).div_ceil(isa.lanes());
-        let nv = [4, 2, 1]
-            .into_iter()
-            .find(|&n| n <= nv && n <= vectors)
-            .unwrap_or(1);
+        let nv = [4, 2, 1].into_iter().find(|&n| n <= nv && n <= vectors).unwrap_or(1);
         let width = nv * isa.lanes();
         let cols = width.min(out - first);
-        panels.push(Panel {
-            nv,
-            first,
-            cols,
-            weights,
-            bias,
-        });
+        panels.push(Panel { nv, first, cols, weights, bias });
         first += cols;
         weights += width * inputs;
         bias += width;
@@ -223,27 +199,18 @@ fn panels(isa: Isa, out: usize, inputs: usize, nv: usize) -> Vec<Panel> {
 fn blocks(segments: &[Segment], inputs: usize) -> Vec<Block> {
     let count = inputs.div_ceil(BLOCK).max(1);
     let size = inputs.div_ceil(count).max(1);
-    let mut blocks = vec![Block {
-        first: 0,
-        segments: Vec::new(),
-    }];
+    let mut blocks = vec![Block { first: 0, segments: Vec::new() }];
     let mut at = 0;
     for s in segments {
         let mut done = 0;
         while done < s.len {
             if at == blocks.len() * size {
-                blocks.push(Block {
-                    first: at,
-                    segments: Vec::new(),
-                });
+                blocks.push(Block { first: at, segments: Vec::new() });
             }
             let room = blocks.len() * size - at;
             let len = room.min(s.len - done);
             if let Some(block) = blocks.last_mut() {
-                block.segments.push(Segment {
-                    offset: s.offset + done,
-                    len,
-                });
+                block.segments.push(Segment { offset: s.offset + done, len });
             }
             done += len;
             at += len;
@@ -271,10 +238,7 @@ fn pack_panel(from: &[f32], inputs: usize, to: &mut [f32], width: usize) {
 /// [`tile::row_cost`]: super::tile::row_cost
 pub(crate) fn best_nv(isa: Isa, out: usize, pixels: usize) -> usize {
     let cost = |nv: usize| -> f64 {
-        panels(isa, out, 0, nv)
-            .iter()
-            .map(|p| super::tile::row_cost(isa, p.nv, pixels))
-            .sum()
+        panels(isa, out, 0, nv).iter().map(|p| super::tile::row_cost(isa, p.nv, pixels)).sum()
     };
     // Ties go to 2, whose tiles read the weights least often.
     let mut best = (2, cost(2));

@@ -68,8 +68,8 @@ impl Padding {
         for z in 0..d {
             for y in 0..h {
                 let row = &sample[(z * h + y) * from..][..from];
-                let at = (((z + self.begin[0]) * ph + y + self.begin[1]) * pw + self.begin[2])
-                    * self.channels();
+                let at =
+                    (((z + self.begin[0]) * ph + y + self.begin[1]) * pw + self.begin[2]) * self.channels();
                 let out = &mut padded[at..at + to];
                 if self.repeat == 1 {
                     out.copy_from_slice(row);

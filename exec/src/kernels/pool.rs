@@ -68,12 +68,7 @@ impl PoolShape {
         }
         let mut out = [0; 3];
         for (i, out) in out.iter_mut().enumerate() {
-            let all = [
-                self.input[i],
-                self.pad_begin[i],
-                self.pad_end[i],
-                self.ceil_extra[i],
-            ];
+            let all = [self.input[i], self.pad_begin[i], self.pad_end[i], self.ceil_extra[i]];
             let limit = isize::MAX as usize / 64;
             let span = product("pooling window", &[self.kernel[i] - 1, self.dilation[i]])? + 1;
             if all.iter().any(|&n| n > limit) {
@@ -82,11 +77,7 @@ impl PoolShape {
                 )));
             }
             let padded: usize = all.iter().sum();
-            *out = if padded < span {
-                0
-            } else {
-                (padded - span) / self.stride[i] + 1
-            };
+            *out = if padded < span { 0 } else { (padded - span) / self.stride[i] + 1 };
         }
         Ok(out)
     }
@@ -175,12 +166,7 @@ fn window(shape: &PoolShape, axis: usize, o: usize) -> Window {
     let begin = shape.pad_begin[axis];
     // Positions count from the first cell of padding.
     let start = o * shape.stride[axis];
-    let below = |limit: usize| {
-        limit
-            .saturating_sub(start)
-            .div_ceil(d)
-            .min(shape.kernel[axis])
-    };
+    let below = |limit: usize| limit.saturating_sub(start).div_ceil(d).min(shape.kernel[axis]);
     let skipped = below(begin);
     Window {
         first: (start + skipped * d).saturating_sub(begin),
@@ -242,11 +228,7 @@ unsafe fn cell<V: Vector, const MAX: bool>(
                 for iy in 0..y.count {
                     let mut p = from.add(base + c + iz * steps[0] + iy * steps[1]);
                     for _ in 0..x.count {
-                        let v = if lanes == V::LANES {
-                            V::load(p)
-                        } else {
-                            V::load_part(p, lanes, 0.0)
-                        };
+                        let v = if lanes == V::LANES { V::load(p) } else { V::load_part(p, lanes, 0.0) };
                         acc = if MAX { acc.max(v) } else { acc.add(v) };
                         // Wrapping: the step behind the last cell may leave the sample.
                         p = p.wrapping_add(steps[2]);
@@ -278,16 +260,8 @@ pub fn global_mean(
     input: &[f32],
     output: &mut [f32],
 ) -> Result<(), KernelError> {
-    exactly(
-        "global mean input",
-        input.len(),
-        product("global mean input", &[batch, pixels, channels])?,
-    )?;
-    exactly(
-        "global mean output",
-        output.len(),
-        product("global mean output", &[batch, channels])?,
-    )?;
+    exactly("global mean input", input.len(), product("global mean input", &[batch, pixels, channels])?)?;
+    exactly("global mean output", output.len(), product("global mean output", &[batch, channels])?)?;
     if output.is_empty() {
         return Ok(());
     }
@@ -317,11 +291,7 @@ unsafe fn mean<V: Vector>(from: *const f32, to: *mut f32, pixels: usize, channel
                 let mut acc = V::splat(0.0);
                 for p in first..pixels.min(first + MEAN_BLOCK) {
                     let at = from.add(p * channels + c);
-                    acc = acc.add(if lanes == V::LANES {
-                        V::load(at)
-                    } else {
-                        V::load_part(at, lanes, 0.0)
-                    });
+                    acc = acc.add(if lanes == V::LANES { V::load(at) } else { V::load_part(at, lanes, 0.0) });
                 }
                 total = total.add(acc);
             }

@@ -119,9 +119,7 @@ mod x86 {
         #[inline(always)]
         unsafe fn round(self) -> Self {
             // SAFETY: the trait's contract (features on).
-            unsafe {
-                _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self)
-            }
+            unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self) }
         }
         #[inline(always)]
         unsafe fn exp2_int(self) -> Self {

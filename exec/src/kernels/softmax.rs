@@ -29,11 +29,7 @@ pub fn softmax_in_place(
     (rows, classes): (usize, usize),
     values: &mut [f32],
 ) -> Result<(), KernelError> {
-    exactly(
-        "softmax",
-        values.len(),
-        product("softmax", &[rows, classes])?,
-    )?;
+    exactly("softmax", values.len(), product("softmax", &[rows, classes])?)?;
     let p = values.as_mut_ptr();
     // SAFETY: good for rows * classes values; reading and writing the same place is allowed.
     unsafe { run(isa, rows, classes, p, p) }

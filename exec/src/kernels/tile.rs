@@ -84,10 +84,7 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(t: &Tile) {
 /// # Safety
 /// As [`TileFn`].
 #[inline(always)]
-#[expect(
-    clippy::needless_range_loop,
-    reason = "indices are constants once unrolled"
-)]
+#[expect(clippy::needless_range_loop, reason = "indices are constants once unrolled")]
 unsafe fn finish<V: Vector, const MR: usize, const NV: usize>(t: &Tile, acc: [[V; NV]; MR]) {
     // SAFETY: every address is one of those that the contract of TileFn names; the buffer holds MR * NV vectors.
     unsafe {

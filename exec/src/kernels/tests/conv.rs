@@ -6,27 +6,21 @@ fn naive(shape: &ConvShape, x: &[f32], w: &[f32], bias: &[f32], act: Activation)
     let [od, oh, ow] = shape.output().unwrap();
     let [id, ih, iw] = shape.input;
     let [kd, kh, kw] = shape.kernel;
-    let (ci, co) = (
-        shape.in_channels / shape.groups,
-        shape.out_channels / shape.groups,
-    );
+    let (ci, co) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let at = |o: usize, k: usize, axis: usize, n: usize| {
         (o * shape.stride[axis] + k * shape.dilation[axis])
             .checked_sub(shape.pad_begin[axis])
             .filter(|&i| i < n)
     };
     let mut out = Vec::new();
-    for (z, y, x0) in
-        (0..od).flat_map(|z| (0..oh).flat_map(move |y| (0..ow).map(move |x| (z, y, x))))
-    {
+    for (z, y, x0) in (0..od).flat_map(|z| (0..oh).flat_map(move |y| (0..ow).map(move |x| (z, y, x)))) {
         for o in 0..shape.out_channels {
             let g = o / co;
             let mut sum = bias[o] as f64;
             for (dz, dy, dx) in
                 (0..kd).flat_map(|z| (0..kh).flat_map(move |y| (0..kw).map(move |x| (z, y, x))))
             {
-                let (Some(pz), Some(py), Some(px)) =
-                    (at(z, dz, 0, id), at(y, dy, 1, ih), at(x0, dx, 2, iw))
+                let (Some(pz), Some(py), Some(px)) = (at(z, dz, 0, id), at(y, dy, 1, ih), at(x0, dx, 2, iw))
                 else {
                     continue;
                 };
@@ -76,9 +70,7 @@ fn check(shape: &ConvShape, seed: u64) {
         let run = |batch: usize, x: &[f32]| {
             // Scratch full of NaN: padding must be written, not assumed.
             let mut scratch = vec![f32::NAN; conv.scratch_len()];
-            guarded(batch * conv.output_len(), |out| {
-                conv.run(batch, x, out, &mut scratch)
-            })
+            guarded(batch * conv.output_len(), |out| conv.run(batch, x, out, &mut scratch))
         };
         let got = run(batch, &x);
         for i in 0..batch {
@@ -91,11 +83,7 @@ fn check(shape: &ConvShape, seed: u64) {
                 tolerance(w.len() / shape.out_channels.max(1)),
                 &format!("{isa:?} {act:?} {context}"),
             );
-            assert_same_bits(
-                &run(1, one),
-                part,
-                &format!("batch position, {isa:?} {context}"),
-            );
+            assert_same_bits(&run(1, one), part, &format!("batch position, {isa:?} {context}"));
         }
         if isa != Isa::portable() {
             if let Some(other) = &fused {
@@ -149,10 +137,7 @@ fn every_row_length_meets_its_own_tiles() {
 fn pointwise_convolutions_run_over_rows_and_samples() {
     for (h, w, i, o) in [(1, 1, 5, 9), (3, 5, 16, 64), (7, 7, 40, 33), (2, 9, 1, 1)] {
         check(&ConvShape::conv2d([h, w], [i, o], [1, 1]), 7);
-        let strided = ConvShape {
-            stride: [1, 2, 2],
-            ..ConvShape::conv2d([h, w], [i, o], [1, 1])
-        };
+        let strided = ConvShape { stride: [1, 2, 2], ..ConvShape::conv2d([h, w], [i, o], [1, 1]) };
         check(&strided, 8);
     }
 }
@@ -200,60 +185,24 @@ fn empty_dimensions_give_empty_or_bias_only_outputs() {
 #[test]
 fn wrong_lengths_and_shapes_are_refused() {
     let isa = Isa::detect();
-    let shape = ConvShape {
-        pad_begin: [0, 1, 1],
-        ..ConvShape::conv2d([3, 3], [2, 4], [2, 2])
-    };
+    let shape = ConvShape { pad_begin: [0, 1, 1], ..ConvShape::conv2d([3, 3], [2, 4], [2, 2]) };
     let new = |s: &ConvShape, n: usize, b: usize| {
         Conv::new(isa, s, &vec![0.0; n], Some(&vec![0.0; b]), Activation::None)
     };
     let text = |e: KernelError| e.to_string();
-    assert_eq!(
-        text(new(&shape, 31, 4).unwrap_err()),
-        "convolution weights: expected 32 values, got 31"
-    );
-    assert_eq!(
-        text(new(&shape, 32, 3).unwrap_err()),
-        "convolution bias: expected 4 values, got 3"
-    );
+    assert_eq!(text(new(&shape, 31, 4).unwrap_err()), "convolution weights: expected 32 values, got 31");
+    assert_eq!(text(new(&shape, 32, 3).unwrap_err()), "convolution bias: expected 4 values, got 3");
     for bad in [
-        ConvShape {
-            groups: 0,
-            ..shape.clone()
-        },
-        ConvShape {
-            groups: 3,
-            ..shape.clone()
-        },
-        ConvShape {
-            stride: [1, 0, 1],
-            ..shape.clone()
-        },
-        ConvShape {
-            kernel: [1, 0, 1],
-            ..shape.clone()
-        },
-        ConvShape {
-            dilation: [0, 1, 1],
-            ..shape.clone()
-        },
-        ConvShape {
-            pad_end: [0, usize::MAX, 0],
-            ..shape.clone()
-        },
-        ConvShape {
-            input: [1 << 30, 1 << 30, 1 << 30],
-            ..shape.clone()
-        },
-        ConvShape {
-            dilation: [1, usize::MAX / 2, 1],
-            ..shape.clone()
-        },
+        ConvShape { groups: 0, ..shape.clone() },
+        ConvShape { groups: 3, ..shape.clone() },
+        ConvShape { stride: [1, 0, 1], ..shape.clone() },
+        ConvShape { kernel: [1, 0, 1], ..shape.clone() },
+        ConvShape { dilation: [0, 1, 1], ..shape.clone() },
+        ConvShape { pad_end: [0, usize::MAX, 0], ..shape.clone() },
+        ConvShape { input: [1 << 30, 1 << 30, 1 << 30], ..shape.clone() },
+        ConvShape { dilation: [1, usize::MAX / 2, 1], ..shape.clone() },
     ] {
-        assert!(
-            matches!(new(&bad, 32, 4), Err(KernelError::Shape(_))),
-            "{bad:?}"
-        );
+        assert!(matches!(new(&bad, 32, 4), Err(KernelError::Shape(_))), "{bad:?}");
     }
     let conv = new(&shape, 32, 4).unwrap();
     let (n, m, s) = (conv.input_len(), conv.output_len(), conv.scratch_len());
@@ -284,10 +233,8 @@ fn nan_reaches_the_output_through_every_activation() {
 fn dense_layers_of_all_batches() {
     for seed in 0..60 {
         let mut r = Random::new(seed);
-        let (i, o) = (
-            r.pick(&[1, 2, 17, 64, 100, 1023, 1024, 1025, 2304]),
-            r.pick(&[1, 9, 10, 16, 31, 64, 65, 130]),
-        );
+        let (i, o) =
+            (r.pick(&[1, 2, 17, 64, 100, 1023, 1024, 1025, 2304]), r.pick(&[1, 9, 10, 16, 31, 64, 65, 130]));
         let (w, bias) = (r.values(i * o), r.values(o));
         let batch = r.int(1, 20);
         let x = r.values(batch * i);
@@ -299,12 +246,7 @@ fn dense_layers_of_all_batches() {
             let dense = Dense::new(isa, i, o, &w, Some(&bias), act).unwrap();
             let got = guarded(batch * o, |out| dense.run(batch, &x, out));
             for (x, got) in x.chunks(i).zip(got.chunks(o)) {
-                assert_close(
-                    got,
-                    &naive(&shape, x, &w, &bias, act),
-                    tolerance(i),
-                    &context,
-                );
+                assert_close(got, &naive(&shape, x, &w, &bias, act), tolerance(i), &context);
                 let alone = guarded(o, |out| dense.run(1, x, out));
                 assert_same_bits(&alone, got, &context);
             }

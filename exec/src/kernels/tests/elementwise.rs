@@ -1,7 +1,7 @@
 use super::{Random, assert_close, guarded};
 use crate::kernels::{
-    Activation, AlignedBuffer, Binary, Isa, Unary, binary, binary_in_place, channel_affine,
-    softmax, softmax_in_place, unary, unary_in_place,
+    Activation, AlignedBuffer, Binary, Isa, Unary, binary, binary_in_place, channel_affine, softmax,
+    softmax_in_place, unary, unary_in_place,
 };
 
 const LENGTHS: [usize; 10] = [0, 1, 3, 7, 8, 15, 16, 17, 33, 100];
@@ -59,21 +59,9 @@ fn special_values_of_unary_functions() {
             (Unary::Sigmoid, 1.0, 0.0),
             (Unary::Tanh, 1.0, -1.0),
             (Unary::Activation(Activation::Relu), f32::INFINITY, 0.0),
-            (
-                Unary::Activation(Activation::Clip { lo: -2.0, hi: 6.0 }),
-                6.0,
-                -2.0,
-            ),
-            (
-                Unary::Activation(Activation::None),
-                f32::INFINITY,
-                f32::NEG_INFINITY,
-            ),
-            (
-                Unary::Activation(Activation::Leaky { slope: 0.1 }),
-                f32::INFINITY,
-                f32::NEG_INFINITY,
-            ),
+            (Unary::Activation(Activation::Clip { lo: -2.0, hi: 6.0 }), 6.0, -2.0),
+            (Unary::Activation(Activation::None), f32::INFINITY, f32::NEG_INFINITY),
+            (Unary::Activation(Activation::Leaky { slope: 0.1 }), f32::INFINITY, f32::NEG_INFINITY),
         ] {
             let got = guarded(3, |out| unary(isa, f, &x, out));
             assert!(got[0].is_nan(), "{isa:?} {f:?}");
@@ -129,11 +117,8 @@ fn arithmetic_with_broadcast() {
                     if b_len == 0 && !a.is_empty() {
                         continue;
                     }
-                    let want: Vec<f64> = a
-                        .iter()
-                        .enumerate()
-                        .map(|(i, &a)| f(a, b[i % b_len]) as f64)
-                        .collect();
+                    let want: Vec<f64> =
+                        a.iter().enumerate().map(|(i, &a)| f(a, b[i % b_len]) as f64).collect();
                     for isa in Isa::available() {
                         let got = guarded(a.len(), |out| binary(isa, op, &a, &b, out));
                         assert_close(&got, &want, 0.0, &format!("{isa:?} {op:?} {channels}"));
@@ -158,11 +143,7 @@ fn affine_per_channel() {
     for channels in LENGTHS {
         let (scale, shift) = (r.values(channels), r.values(channels));
         let x = r.values(3 * channels);
-        for act in [
-            Activation::None,
-            Activation::Relu,
-            Activation::Leaky { slope: 0.5 },
-        ] {
+        for act in [Activation::None, Activation::Relu, Activation::Leaky { slope: 0.5 }] {
             let want: Vec<f64> = x
                 .iter()
                 .enumerate()
@@ -172,9 +153,7 @@ fn affine_per_channel() {
                 })
                 .collect();
             for isa in Isa::available() {
-                let got = guarded(x.len(), |out| {
-                    channel_affine(isa, (&scale, &shift), act, &x, out)
-                });
+                let got = guarded(x.len(), |out| channel_affine(isa, (&scale, &shift), act, &x, out));
                 assert_close(&got, &want, 3e-7, &format!("{isa:?} {act:?} {channels}"));
             }
         }
@@ -182,13 +161,7 @@ fn affine_per_channel() {
     let isa = Isa::detect();
     let bad = |s: usize, t: usize, x: usize| {
         let (s, t) = (vec![0.0; s], vec![0.0; t]);
-        channel_affine(
-            isa,
-            (&s, &t),
-            Activation::None,
-            &vec![0.0; x],
-            &mut vec![0.0; x],
-        )
+        channel_affine(isa, (&s, &t), Activation::None, &vec![0.0; x], &mut vec![0.0; x])
     };
     assert!(bad(3, 3, 6).is_ok());
     assert!(bad(3, 2, 6).is_err());

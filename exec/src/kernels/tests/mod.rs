@@ -49,14 +49,8 @@ pub(super) fn guarded<E: std::fmt::Debug>(
     let mut buffer = vec![GUARD; len + 64];
     buffer[32..32 + len].fill(f32::NAN);
     f(&mut buffer[32..32 + len]).unwrap();
-    assert!(
-        buffer[..32].iter().all(|&x| x == GUARD),
-        "wrote before the output"
-    );
-    assert!(
-        buffer[32 + len..].iter().all(|&x| x == GUARD),
-        "wrote behind the output"
-    );
+    assert!(buffer[..32].iter().all(|&x| x == GUARD), "wrote before the output");
+    assert!(buffer[32 + len..].iter().all(|&x| x == GUARD), "wrote behind the output");
     buffer[32..32 + len].to_vec()
 }
 
@@ -64,10 +58,7 @@ pub(super) fn guarded<E: std::fmt::Debug>(
 pub(super) fn assert_close(got: &[f32], want: &[f64], tolerance: f64, context: &str) {
     assert_eq!(got.len(), want.len(), "{context}: length");
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
-        assert!(
-            (g as f64 - w).abs() <= tolerance * (1.0 + w.abs()),
-            "{context}: [{i}] is {g}, expected {w}"
-        );
+        assert!((g as f64 - w).abs() <= tolerance * (1.0 + w.abs()), "{context}: [{i}] is {g}, expected {w}");
     }
 }
 
@@ -75,10 +66,7 @@ pub(super) fn assert_close(got: &[f32], want: &[f64], tolerance: f64, context: &
 pub(super) fn assert_same_bits(a: &[f32], b: &[f32], context: &str) {
     assert_eq!(a.len(), b.len(), "{context}: length");
     for (i, (x, y)) in a.iter().zip(b).enumerate() {
-        assert!(
-            x.to_bits() == y.to_bits(),
-            "{context}: [{i}] is {x} and {y}"
-        );
+        assert!(x.to_bits() == y.to_bits(), "{context}: [{i}] is {x} and {y}");
     }
 }
 

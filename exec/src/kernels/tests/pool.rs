@@ -72,12 +72,8 @@ fn random_pools() {
             let mut want = naive(&shape, kind, &x[..pool.input_len()]);
             want.extend(naive(&shape, kind, &x[pool.input_len()..]));
             let context = format!("{isa:?} {kind:?} {shape:?}");
-            let (finite_got, finite_want): (Vec<f32>, Vec<f64>) = got
-                .iter()
-                .zip(&want)
-                .filter(|(_, w)| w.is_finite())
-                .map(|(&g, &w)| (g, w))
-                .unzip();
+            let (finite_got, finite_want): (Vec<f32>, Vec<f64>) =
+                got.iter().zip(&want).filter(|(_, w)| w.is_finite()).map(|(&g, &w)| (g, w)).unzip();
             assert_close(&finite_got, &finite_want, 1e-6, &context);
             let empty = |x: f64| x == f64::NEG_INFINITY;
             assert_eq!(
@@ -92,26 +88,15 @@ fn random_pools() {
 #[test]
 fn a_window_that_only_rounding_up_created_counts_real_and_padded_cells() {
     // Five inputs, windows of 2, stride 2, rounded up: the third window has one cell.
-    let shape = PoolShape {
-        ceil_extra: [0, 0, 1],
-        ..PoolShape::pool2d([1, 5], 1, [1, 2])
-    };
+    let shape = PoolShape { ceil_extra: [0, 0, 1], ..PoolShape::pool2d([1, 5], 1, [1, 2]) };
     let x = [1.0, 3.0, 5.0, 7.0, 9.0];
     for isa in Isa::available() {
-        for (kind, last) in [
-            (PoolKind::Max, 9.0),
-            (PoolKind::Average, 9.0),
-            (PoolKind::AveragePadded, 9.0),
-        ] {
+        for (kind, last) in [(PoolKind::Max, 9.0), (PoolKind::Average, 9.0), (PoolKind::AveragePadded, 9.0)] {
             let pool = Pool::new(isa, &shape, kind).unwrap();
             let got = guarded(3, |out| pool.run(1, &x, out));
             assert_eq!(got[2], last, "{isa:?} {kind:?}");
         }
-        let padded = PoolShape {
-            pad_end: [0, 0, 1],
-            ceil_extra: [0; 3],
-            ..shape.clone()
-        };
+        let padded = PoolShape { pad_end: [0, 0, 1], ceil_extra: [0; 3], ..shape.clone() };
         let pool = Pool::new(isa, &padded, PoolKind::AveragePadded).unwrap();
         assert_eq!(guarded(3, |out| pool.run(1, &x, out))[2], 4.5);
     }
@@ -119,14 +104,8 @@ fn a_window_that_only_rounding_up_created_counts_real_and_padded_cells() {
 
 #[test]
 fn global_means() {
-    for (batch, pixels, channels) in [
-        (1, 1, 1),
-        (2, 49, 20),
-        (3, 1000, 3),
-        (2, 7, 64),
-        (0, 3, 3),
-        (2, 0, 3),
-    ] {
+    for (batch, pixels, channels) in [(1, 1, 1), (2, 49, 20), (3, 1000, 3), (2, 7, 64), (0, 3, 3), (2, 0, 3)]
+    {
         let mut r = Random::new(pixels as u64);
         let x = r.values(batch * pixels * channels);
         let mut want = vec![0.0f64; batch * channels];
@@ -134,9 +113,7 @@ fn global_means() {
             want[i / (pixels * channels) * channels + i % channels] += v as f64 / pixels as f64;
         }
         for isa in Isa::available() {
-            let got = guarded(batch * channels, |out| {
-                global_mean(isa, (batch, pixels, channels), &x, out)
-            });
+            let got = guarded(batch * channels, |out| global_mean(isa, (batch, pixels, channels), &x, out));
             assert_close(&got, &want, 1e-6, &format!("{isa:?} {pixels}"));
             if batch > 0 {
                 let one = guarded(channels, |out| {
@@ -153,31 +130,12 @@ fn pools_refuse_wrong_shapes_and_lengths() {
     let isa = Isa::detect();
     let shape = PoolShape::pool2d([4, 4], 3, [2, 2]);
     for bad in [
-        PoolShape {
-            kernel: [1, 0, 2],
-            ..shape.clone()
-        },
-        PoolShape {
-            stride: [0, 1, 1],
-            ..shape.clone()
-        },
-        PoolShape {
-            dilation: [1, 1, usize::MAX],
-            ..shape.clone()
-        },
-        PoolShape {
-            pad_end: [0, 0, usize::MAX],
-            ..shape.clone()
-        },
-        PoolShape {
-            channels: usize::MAX,
-            ..shape.clone()
-        },
-        PoolShape {
-            channels: 0,
-            input: [1, 1 << 40, 1 << 40],
-            ..shape.clone()
-        },
+        PoolShape { kernel: [1, 0, 2], ..shape.clone() },
+        PoolShape { stride: [0, 1, 1], ..shape.clone() },
+        PoolShape { dilation: [1, 1, usize::MAX], ..shape.clone() },
+        PoolShape { pad_end: [0, 0, usize::MAX], ..shape.clone() },
+        PoolShape { channels: usize::MAX, ..shape.clone() },
+        PoolShape { channels: 0, input: [1, 1 << 40, 1 << 40], ..shape.clone() },
     ] {
         assert!(Pool::new(isa, &bad, PoolKind::Max).is_err(), "{bad:?}");
     }
