@@ -1,5 +1,9 @@
-//! unfloat: exec.
+//! The native executor.
+//!
+//! [`reference`] evaluates one op at a time and is obviously right; [`kernels`] are what the fast executor is
+//! made of, each with a test against a safe twin.
 
 #![deny(unsafe_code)]
 
 pub mod kernels;
+pub mod reference;
