@@ -7,7 +7,7 @@
 use super::activation::Activation;
 use super::aligned::AlignedBuffer;
 use super::isa::Isa;
-use super::tile::{Segment, Tile, TileFn, split, tile_table};
+use super::tile::{Segment, Tile, TileFn, row_cost, split, tile_table};
 
 /// Most inputs in one block. The same for every instruction set, so that sums do not depend on it.
 const BLOCK: usize = 1024;
@@ -133,25 +133,44 @@ impl Packed {
         for (i, block) in self.blocks.iter().enumerate() {
             for panel in &self.panels {
                 let width = panel.nv * self.isa.lanes();
-                let tile = Tile {
-                    a: a.as_ptr().wrapping_add(a0),
-                    a_stride: rows.a_stride,
-                    segments: &block.segments,
-                    b: self.weights[panel.weights + block.first * width..].as_ptr(),
-                    c: c.as_mut_ptr().wrapping_add(c0 + panel.first),
-                    c_stride: rows.c_stride,
-                    cols: panel.cols,
-                    bias: self.bias[panel.bias..].as_ptr(),
-                    activation: self.activation,
-                    accumulate: i > 0,
-                    finish: i + 1 == self.blocks.len(),
-                };
-                // SAFETY: the asserts above bound every pixel's inputs and outputs; `weights` holds `width` values per
-                // input from `panel.weights` on, and `bias` `width` values from `panel.bias` on (see `new`); the table
-                // is that of `self.isa`, which exists only where its instructions do.
-                unsafe { all_tiles(tile_table(self.isa, panel.nv), tile, rows) }
+                let nv = self.tile_nv(panel.nv, rows.pixels);
+                for part in (0..panel.cols).step_by(nv * self.isa.lanes()) {
+                    let tile = Tile {
+                        a: a.as_ptr().wrapping_add(a0),
+                        a_stride: rows.a_stride,
+                        segments: &block.segments,
+                        b: self.weights[panel.weights + block.first * width..].as_ptr().wrapping_add(part),
+                        b_stride: width,
+                        c: c.as_mut_ptr().wrapping_add(c0 + panel.first + part),
+                        c_stride: rows.c_stride,
+                        cols: (panel.cols - part).min(nv * self.isa.lanes()),
+                        bias: self.bias[panel.bias + part..].as_ptr(),
+                        activation: self.activation,
+                        accumulate: i > 0,
+                        finish: i + 1 == self.blocks.len(),
+                    };
+                    // SAFETY: the asserts above bound every pixel's inputs and outputs; `weights` holds `width` values
+                    // per input from `panel.weights` on, and `bias` `width` values from `panel.bias` on (see `new`),
+                    // of which part .. part + nv * lanes are within the panel, nv dividing its width; the table is
+                    // that of `self.isa`, which exists only where its instructions do.
+                    unsafe { all_tiles(tile_table(self.isa, nv), tile, rows) }
+                }
             }
         }
+    }
+
+    /// The width of the tiles, in vectors, that is fastest on panels of `panel` vectors for rows of `pixels`.
+    fn tile_nv(&self, panel: usize, pixels: usize) -> usize {
+        let mut best = (panel, row_cost(self.isa, panel, pixels));
+        let mut nv = panel / 2;
+        while nv > 0 {
+            let cost = row_cost(self.isa, nv, pixels) * (panel / nv) as f64;
+            if cost < best.1 {
+                best = (nv, cost);
+            }
+            nv /= 2;
+        }
+        best.0
     }
 }
 
@@ -233,14 +252,11 @@ fn pack_panel(from: &[f32], inputs: usize, to: &mut [f32], width: usize) {
     }
 }
 
-/// The panel width, in vectors, that is fastest for rows of `pixels` and `out` channels by [`tile::row_cost`].
-///
-/// [`tile::row_cost`]: super::tile::row_cost
+/// The panel width, in vectors, that is fastest for rows of `pixels` and `out` channels by [`row_cost`].
 pub(crate) fn best_nv(isa: Isa, out: usize, pixels: usize) -> usize {
-    let cost = |nv: usize| -> f64 {
-        panels(isa, out, 0, nv).iter().map(|p| super::tile::row_cost(isa, p.nv, pixels)).sum()
-    };
-    // Ties go to 2, whose tiles read the weights least often.
+    let cost =
+        |nv: usize| -> f64 { panels(isa, out, 0, nv).iter().map(|p| row_cost(isa, p.nv, pixels)).sum() };
+    // Ties go to 2, whose tiles have the most pixels and so read the weights least often.
     let mut best = (2, cost(2));
     for nv in [4, 1] {
         let c = cost(nv);

@@ -101,6 +101,8 @@ pub struct Pool {
     shape: PoolShape,
     kind: PoolKind,
     windows: [Vec<Window>; 3],
+    /// Offsets of the cells of a window that is wholly inside the input.
+    cells: Vec<usize>,
     input_len: usize,
     output_len: usize,
 }
@@ -122,6 +124,7 @@ impl Pool {
             } else {
                 [axis(0, od), axis(1, oh), axis(2, ow)]
             },
+            cells: if output_len == 0 { Vec::new() } else { cells(shape) },
             shape: shape.clone(),
             kind,
             input_len,
@@ -175,33 +178,120 @@ fn window(shape: &PoolShape, axis: usize, o: usize) -> Window {
     }
 }
 
+/// Offsets of the cells of a whole window; none where no window can lie wholly inside the input.
+fn cells(shape: &PoolShape) -> Vec<usize> {
+    let span = |i: usize| (shape.kernel[i] - 1) * shape.dilation[i];
+    if (0..3).any(|i| span(i) >= shape.input[i]) {
+        return Vec::new();
+    }
+    let ([kd, kh, kw], [dd, dh, dw]) = (shape.kernel, shape.dilation);
+    let [_, h, w] = shape.input;
+    let mut cells = Vec::with_capacity(kd * kh * kw);
+    for z in 0..kd {
+        for y in 0..kh {
+            for x in 0..kw {
+                cells.push(((z * dd * h + y * dh) * w + x * dw) * shape.channels);
+            }
+        }
+    }
+    cells
+}
+
 /// # Safety
 /// `from` must be readable for an input sample, `to` writable for an output sample; features of `V`.
 #[inline(always)]
 unsafe fn sample<V: Vector>(pool: &Pool, from: *const f32, to: *mut f32) {
-    let mut to = to;
+    // SAFETY: the caller's contract is that of `outputs`.
+    unsafe {
+        match pool.kind {
+            PoolKind::Max => outputs::<V, true>(pool, from, to),
+            _ => outputs::<V, false>(pool, from, to),
+        }
+    }
+}
+
+/// All outputs of a sample.
+///
+/// # Safety
+/// As [`sample`].
+#[inline(always)]
+unsafe fn outputs<V: Vector, const MAX: bool>(pool: &Pool, from: *const f32, mut to: *mut f32) {
+    let [kd, kh, kw] = pool.shape.kernel;
+    let [_, h, w] = pool.shape.input;
+    let channels = pool.shape.channels;
     for z in &pool.windows[0] {
         for y in &pool.windows[1] {
+            let rows_whole = z.count == kd && y.count == kh;
             for x in &pool.windows[2] {
                 // SAFETY: the caller's contract: the windows lie inside the sample, one output after another.
                 unsafe {
-                    match pool.kind {
-                        PoolKind::Max => cell::<V, true>(pool, [z, y, x], from, to),
-                        _ => cell::<V, false>(pool, [z, y, x], from, to),
+                    if rows_whole && x.count == kw {
+                        let first = from.add(((z.first * h + y.first) * w + x.first) * channels);
+                        match pool.cells.as_slice().try_into() {
+                            Ok(four) => whole_four::<V, MAX>(four, channels, first, to),
+                            Err(_) => whole::<V, MAX>(&pool.cells, channels, first, to),
+                        }
+                    } else {
+                        part::<V, MAX>(pool, [z, y, x], from, to);
                     }
-                    to = to.add(pool.shape.channels);
+                    to = to.add(channels);
                 }
             }
         }
     }
 }
 
-/// One output pixel, all channels.
+/// One output whose window is wholly inside the input, all channels.
 ///
 /// # Safety
-/// As [`sample`].
+/// `first + cell` must be readable for every cell, and `to` writable, for `channels` values; features of `V`.
 #[inline(always)]
-unsafe fn cell<V: Vector, const MAX: bool>(
+unsafe fn whole<V: Vector, const MAX: bool>(
+    cells: &[usize],
+    channels: usize,
+    first: *const f32,
+    to: *mut f32,
+) {
+    let mut c = 0;
+    while c < channels {
+        let lanes = V::LANES.min(channels - c);
+        // SAFETY: c + lanes <= channels.
+        unsafe {
+            let mut acc = V::splat(if MAX { f32::NEG_INFINITY } else { 0.0 });
+            for &cell in cells {
+                let v = load(first.add(cell + c), lanes);
+                acc = if MAX { acc.max(v) } else { acc.add(v) };
+            }
+            if !MAX {
+                acc = acc.div(V::splat(cells.len() as f32));
+            }
+            store(acc, to.add(c), lanes);
+        }
+        c += lanes;
+    }
+}
+
+/// [`whole`] for the most frequent window, 2 by 2: unrolled.
+///
+/// # Safety
+/// As [`whole`].
+#[inline(always)]
+unsafe fn whole_four<V: Vector, const MAX: bool>(
+    cells: &[usize; 4],
+    channels: usize,
+    first: *const f32,
+    to: *mut f32,
+) {
+    // SAFETY: the caller's contract; with a constant number of cells the compiler unrolls `whole`.
+    unsafe { whole::<V, MAX>(cells, channels, first, to) }
+}
+
+/// One output, only the cells inside the input, all channels.
+///
+/// # Safety
+/// As [`sample`], `to` being the output.
+#[inline(always)]
+unsafe fn part<V: Vector, const MAX: bool>(
     pool: &Pool,
     window: [&Window; 3],
     from: *const f32,
@@ -226,25 +316,45 @@ unsafe fn cell<V: Vector, const MAX: bool>(
             let mut acc = V::splat(if MAX { f32::NEG_INFINITY } else { 0.0 });
             for iz in 0..z.count {
                 for iy in 0..y.count {
-                    let mut p = from.add(base + c + iz * steps[0] + iy * steps[1]);
-                    for _ in 0..x.count {
-                        let v = if lanes == V::LANES { V::load(p) } else { V::load_part(p, lanes, 0.0) };
+                    for ix in 0..x.count {
+                        let at = base + c + iz * steps[0] + iy * steps[1] + ix * steps[2];
+                        let v = load(from.add(at), lanes);
                         acc = if MAX { acc.max(v) } else { acc.add(v) };
-                        // Wrapping: the step behind the last cell may leave the sample.
-                        p = p.wrapping_add(steps[2]);
                     }
                 }
             }
             if !MAX {
                 acc = acc.div(V::splat(divisor.max(1) as f32));
             }
-            if lanes == V::LANES {
-                acc.store(to.add(c));
-            } else {
-                acc.store_part(to.add(c), lanes);
-            }
+            store(acc, to.add(c), lanes);
         }
         c += lanes;
+    }
+}
+
+/// `lanes` values, the rest 0.
+///
+/// # Safety
+/// `p` must be readable for `lanes` <= LANES values; features of `V`.
+#[inline(always)]
+unsafe fn load<V: Vector>(p: *const f32, lanes: usize) -> V {
+    // SAFETY: the caller's contract.
+    unsafe { if lanes == V::LANES { V::load(p) } else { V::load_part(p, lanes, 0.0) } }
+}
+
+/// Writes `lanes` values.
+///
+/// # Safety
+/// `p` must be writable for `lanes` <= LANES values; features of `V`.
+#[inline(always)]
+unsafe fn store<V: Vector>(v: V, p: *mut f32, lanes: usize) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if lanes == V::LANES {
+            v.store(p);
+        } else {
+            v.store_part(p, lanes);
+        }
     }
 }
 
@@ -295,12 +405,7 @@ unsafe fn mean<V: Vector>(from: *const f32, to: *mut f32, pixels: usize, channel
                 }
                 total = total.add(acc);
             }
-            let v = total.div(V::splat(pixels.max(1) as f32));
-            if lanes == V::LANES {
-                v.store(to.add(c));
-            } else {
-                v.store_part(to.add(c), lanes);
-            }
+            store(total.div(V::splat(pixels.max(1) as f32)), to.add(c), lanes);
         }
         c += lanes;
     }

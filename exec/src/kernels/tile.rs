@@ -28,6 +28,8 @@ pub(crate) struct Tile<'a> {
     pub segments: &'a [Segment],
     /// Packed weights: for each input, NV vectors.
     pub b: *const f32,
+    /// Distance of the weights of two inputs, in f32: NV vectors or more (a part of a wider panel).
+    pub b_stride: usize,
     /// First output of the first pixel.
     pub c: *mut f32,
     /// Distance of two neighbouring pixels in the output, in f32.
@@ -47,8 +49,8 @@ pub(crate) struct Tile<'a> {
 /// Computes one [`Tile`].
 ///
 /// # Safety
-/// `a + m * a_stride + segment` must be readable for m < MR and every segment, `b` for (sum of segment lengths) * NV
-/// vectors, `bias` for NV vectors, `c + m * c_stride` writable for `cols` values; the target features must be there.
+/// `a + m * a_stride + segment` must be readable for m < MR and every segment, `b` for NV vectors at every input's
+/// `b_stride`, `bias` for NV vectors, `c + m * c_stride` writable for `cols` values; the target features must be there.
 pub(crate) type TileFn = unsafe fn(&Tile);
 
 /// # Safety
@@ -66,7 +68,8 @@ unsafe fn tile<V: Vector, const MR: usize, const NV: usize>(t: &Tile) {
                 for (j, w) in w.iter_mut().enumerate() {
                     *w = V::load(b.add(j * V::LANES));
                 }
-                b = b.add(NV * V::LANES);
+                // Wrapping: behind the last input it may leave the weights.
+                b = b.wrapping_add(t.b_stride);
                 for (m, acc) in acc.iter_mut().enumerate() {
                     let x = V::splat(*a.add(m * t.a_stride + k));
                     for (acc, w) in acc.iter_mut().zip(w) {
@@ -170,7 +173,7 @@ static AVX512: [&[TileFn]; 3] = [
 static AVX2: [&[TileFn]; 3] = [
     table!(tile_avx2, 1, 1 2 3 4 5 6 7 8 9 10 11 12),
     table!(tile_avx2, 2, 1 2 3 4 5 6),
-    table!(tile_avx2, 4, 1 2 3),
+    table!(tile_avx2, 4, 1 2),
 ];
 static PORTABLE: [&[TileFn]; 3] = [
     table!(tile_portable, 1, 1 2 3 4 5 6 7 8),
@@ -196,17 +199,21 @@ pub(crate) fn tile_table(isa: Isa, nv: usize) -> &'static [TileFn] {
     }
 }
 
+/// Bytes per cycle that weights arrive at from the second-level cache, with room for everything else.
+const STREAM: f64 = 24.0;
+
 /// Estimated cycles per input for a row of `pixels` pixels on tiles of `nv` vectors, when cut evenly.
 pub(crate) fn row_cost(isa: Isa, nv: usize, pixels: usize) -> f64 {
-    let most = tile_table(isa, nv).len();
-    split(pixels, most)
-        .map(|(_, mr)| {
-            let fma = (mr * nv) as f64 / 2.0;
-            let loads = (mr + nv) as f64 / 2.0;
-            // Two multiply-adds of four cycles' latency per cycle: eight sums must be under way.
-            fma.max(loads).max(4.0)
-        })
-        .sum()
+    let tiles = pixels.div_ceil(tile_table(isa, nv).len()).max(1);
+    let (size, larger) = (pixels / tiles, pixels % tiles);
+    let cost = |mr: usize| {
+        let fma = (mr * nv) as f64 / 2.0;
+        let loads = (mr + nv) as f64 / 2.0;
+        let stream = (nv * isa.lanes() * 4) as f64 / STREAM;
+        // Two multiply-adds of four cycles' latency per cycle: eight sums must be under way.
+        fma.max(loads).max(stream).max(4.0)
+    };
+    larger as f64 * cost(size + 1) + (tiles - larger) as f64 * cost(size)
 }
 
 /// Cuts `pixels` into as few tiles of at most `most` as possible, their sizes as equal as possible: (first, size).
