@@ -1,0 +1,541 @@
+//! Graph to plan: which kernel does each node, and where its result lies.
+
+use super::step::{FILL, Place, Segment, Source, Step, Work};
+use super::storage::{Life, assign};
+use super::{CHUNK, Plan, PlanOptions};
+use crate::kernels::{self, Activation, ConvShape, KernelError, PoolKind, PoolShape};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use unfloat_ir::arena::Handle;
+use unfloat_ir::ops::{Binary, Conv, ConvTranspose, PadMode, ReduceFn, Unary, UpsampleMode, Window};
+use unfloat_ir::{
+    Def, Diagnostic, Diagnostics, Graph, Location, Node, NodeId, Op, OpDef, Tensor, TensorType, ValueId,
+};
+
+/// Offsets in f32 so that every buffer begins on a cache line.
+const ALIGN: usize = 16;
+
+pub(super) fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, Diagnostics> {
+    check_floats(graph)?;
+    let lowering = Lowering { graph, options, users: graph.users() };
+    let (steps, alias) = lowering.steps()?;
+    place(graph, options, steps, &alias)
+}
+
+fn check_floats(graph: &Graph) -> Result<(), Diagnostics> {
+    let mut found = Diagnostics::new();
+    for (_, node) in graph.live_nodes() {
+        for &v in node.inputs.iter().chain([&node.output]) {
+            if !graph.ty(v).elem.is_float() {
+                let text =
+                    format!("`{}` is {}; only floats can be planned", graph.value(v).name, graph.ty(v));
+                found.push(Diagnostic::error(&node.origin, text));
+            }
+        }
+    }
+    found.into_result(())
+}
+
+/// A step whose operands are still values.
+struct Draft<'g> {
+    work: Work,
+    inputs: Vec<ValueId>,
+    output: ValueId,
+    node: &'g Node,
+}
+
+/// Values that lie where another one lies.
+type Aliases = BTreeMap<ValueId, ValueId>;
+
+fn root(alias: &Aliases, mut value: ValueId) -> ValueId {
+    while let Some(&next) = alias.get(&value) {
+        value = next;
+    }
+    value
+}
+
+struct Lowering<'g> {
+    graph: &'g Graph,
+    options: &'g PlanOptions,
+    users: Vec<Vec<NodeId>>,
+}
+
+impl<'g> Lowering<'g> {
+    fn steps(&self) -> Result<(Vec<Draft<'g>>, Aliases), Diagnostics> {
+        let mut drafts = Vec::new();
+        let mut alias = Aliases::new();
+        let mut fused = vec![false; self.graph.num_values()];
+        let mut found = Diagnostics::new();
+        for (_, node) in self.graph.live_nodes() {
+            if fused[node.output.index()] {
+                continue;
+            }
+            if matches!(node.op, Op::Reshape(_)) {
+                alias.insert(node.output, node.inputs[0]);
+                continue;
+            }
+            let (activation, output) = self.fusable(node);
+            if output != node.output {
+                fused[output.index()] = true;
+            }
+            match self.work(node, activation) {
+                Ok((work, inputs)) => drafts.push(Draft { work, inputs, output, node }),
+                Err(e) => {
+                    let name = &self.graph.value(node.output).name;
+                    found
+                        .push(Diagnostic::error(&node.origin, format!("`{name}` ({}): {e}", node.op.name())));
+                }
+            }
+        }
+        found.into_result((drafts, alias))
+    }
+
+    /// The activation that the node's kernel can apply itself, and the value that then results.
+    fn fusable(&self, node: &Node) -> (Activation, ValueId) {
+        let plain = (Activation::None, node.output);
+        let fast = match &node.op {
+            Op::Conv(c) => self.conv_shape(node, c).is_some(),
+            Op::Dense(_) => true,
+            _ => false,
+        };
+        let constant = node.inputs[1..].iter().all(|&v| self.graph.const_of(v).is_some());
+        if !fast || !constant {
+            return plain;
+        }
+        let Some(user) = self.graph.sole_user(&self.users, node.output) else { return plain };
+        let user = self.graph.node(user);
+        let activation = match user.op {
+            Op::Unary(Unary::Relu) => Activation::Relu,
+            Op::Unary(Unary::LeakyRelu { alpha }) => Activation::Leaky { slope: alpha },
+            Op::Unary(Unary::Clip { lo, hi }) if lo <= hi => Activation::Clip { lo, hi },
+            _ => return plain,
+        };
+        (activation, user.output)
+    }
+
+    fn ty(&self, value: ValueId) -> &'g TensorType {
+        self.graph.ty(value)
+    }
+
+    fn floats(&self, value: ValueId) -> Option<&'g [f32]> {
+        self.graph.const_of(value).and_then(|t| t.as_f32())
+    }
+
+    /// What does the node, and which operands it still reads.
+    fn work(&self, node: &Node, activation: Activation) -> Result<(Work, Vec<ValueId>), KernelError> {
+        let fast = match &node.op {
+            Op::Conv(c) => self.conv(node, c, activation)?,
+            Op::ConvTranspose(c) => self.conv_transpose(node, c)?,
+            Op::Dense(_) => self.dense(node, activation)?,
+            Op::MaxPool(p) => self.pool(node, &p.window, PoolKind::Max)?,
+            Op::AvgPool(p) if p.count_include_pad => self.pool(node, &p.window, PoolKind::AveragePadded)?,
+            Op::AvgPool(p) => self.pool(node, &p.window, PoolKind::Average)?,
+            Op::BatchNorm(b) => self.affine(node, b.axis, b.eps),
+            Op::Unary(f) => Some((unary(*f), node.inputs.clone())),
+            Op::Binary(f) => self.binary(node, *f),
+            Op::Softmax(s) if !s.log && s.axes == [self.ty(node.output).rank().wrapping_sub(1)] => {
+                let classes = self.ty(node.output).shape.last().copied().unwrap_or(1);
+                Some((Work::Softmax { classes }, node.inputs.clone()))
+            }
+            Op::Reduce(r) if r.f == ReduceFn::Mean => self.global_mean(node, &r.axes),
+            Op::Concat(c) => self.concat(node, c.axis),
+            Op::Transpose(_) | Op::Slice(_) | Op::Expand(_) | Op::Pad(_) | Op::Upsample(_) => {
+                self.gather(node)
+            }
+            _ => None,
+        };
+        Ok(fast.unwrap_or_else(|| {
+            let types = node.inputs.iter().map(|&v| self.ty(v).clone()).collect();
+            let work = Work::Reference { op: node.op.clone(), types, out: self.ty(node.output).clone() };
+            (work, node.inputs.clone())
+        }))
+    }
+
+    /// The kernel's shape of a channels-last convolution over at most three axes.
+    fn conv_shape(&self, node: &Node, conv: &Conv) -> Option<ConvShape> {
+        let x = self.ty(node.inputs[0]);
+        let (extents, channels) = channels_last(x, conv.window.rank())?;
+        Some(ConvShape {
+            input: extents,
+            in_channels: channels,
+            out_channels: *self.ty(node.output).shape.last()?,
+            kernel: three(&conv.window.kernel, 1),
+            stride: three(&conv.window.strides, 1),
+            dilation: three(&conv.window.dilations, 1),
+            pad_begin: three(&conv.window.pads_begin, 0),
+            pad_end: three(&conv.window.pads_end, 0),
+            groups: conv.groups,
+        })
+    }
+
+    fn conv(&self, node: &Node, conv: &Conv, activation: Activation) -> Fast {
+        let (Some(shape), Some((weight, bias))) = (self.conv_shape(node, conv), self.weights(node)) else {
+            return Ok(None);
+        };
+        let kernel = kernels::Conv::new(self.options.isa, &shape, weight, bias, activation)?;
+        Ok(Some((Work::Conv(kernel), vec![node.inputs[0]])))
+    }
+
+    /// The constant weight and bias of a node.
+    fn weights(&self, node: &Node) -> Option<(&'g [f32], Option<&'g [f32]>)> {
+        let weight = self.floats(node.inputs[1])?;
+        match node.inputs.get(2) {
+            None => Some((weight, None)),
+            Some(&b) => Some((weight, Some(self.floats(b)?))),
+        }
+    }
+
+    /// A transposed convolution is a convolution, with the kernel mirrored, over the input with `stride − 1`
+    /// zeros between its cells (Dumoulin and Visin, 2016).
+    fn conv_transpose(&self, node: &Node, op: &ConvTranspose) -> Fast {
+        let x = self.ty(node.inputs[0]);
+        let out = self.ty(node.output);
+        let (Some((extents, channels)), Some((weight, bias))) =
+            (channels_last(x, op.kernel.len()), self.weights(node))
+        else {
+            return Ok(None);
+        };
+        let (kernel, strides) = (three(&op.kernel, 1), three(&op.strides, 1));
+        let (dilations, crop, output) = (three(&op.dilations, 1), three(&op.crop, 0), three(&op.output, 1));
+        let (mut spread, mut pad_begin, mut pad_end) = ([0; 3], [0; 3], [0; 3]);
+        for i in 0..3 {
+            let reach = (kernel[i] - 1) * dilations[i];
+            spread[i] = extents[i].saturating_sub(1) * strides[i] + 1;
+            let (Some(begin), Some(end)) =
+                (reach.checked_sub(crop[i]), (output[i] + crop[i]).checked_sub(spread[i]))
+            else {
+                return Ok(None);
+            };
+            (pad_begin[i], pad_end[i]) = (begin, end);
+        }
+        let spread_len = spread.iter().product::<usize>().saturating_mul(channels);
+        if extents.contains(&0) || spread_len >= FILL as usize {
+            return Ok(None);
+        }
+        let shape = ConvShape {
+            input: spread,
+            in_channels: channels,
+            out_channels: out.shape[out.rank() - 1],
+            kernel,
+            stride: [1; 3],
+            dilation: dilations,
+            pad_begin,
+            pad_end,
+            groups: op.groups,
+        };
+        let w = self.ty(node.inputs[1]);
+        let spatial: Vec<usize> = (1..=op.kernel.len()).collect();
+        let mirrored = Tensor::f32(w.shape.clone(), w.layout, weight.to_vec()).flipped(&spatial);
+        let mirrored = mirrored.as_f32().unwrap_or(&[]);
+        let conv = kernels::Conv::new(self.options.isa, &shape, mirrored, bias, Activation::None)?;
+        let mut map = vec![FILL; spread_len];
+        let mut cell = 0;
+        for d in 0..extents[0] {
+            for h in 0..extents[1] {
+                for w in 0..extents[2] {
+                    let at = (d * strides[0] * spread[1] + h * strides[1]) * spread[2] + w * strides[2];
+                    for c in 0..channels {
+                        map[at * channels + c] = (cell * channels + c) as u32;
+                    }
+                    cell += 1;
+                }
+            }
+        }
+        Ok(Some((Work::Spread { map, spread_len, conv }, vec![node.inputs[0]])))
+    }
+
+    fn dense(&self, node: &Node, activation: Activation) -> Fast {
+        let Some((weight, bias)) = self.weights(node) else { return Ok(None) };
+        let [outputs, inputs] = [self.ty(node.inputs[1]).shape[0], self.ty(node.inputs[1]).shape[1]];
+        let kernel = kernels::Dense::new(self.options.isa, inputs, outputs, weight, bias, activation)?;
+        let x = self.ty(node.inputs[0]);
+        let rows = x.shape[..x.rank() - 1].iter().product();
+        Ok(Some((Work::Dense { kernel, rows }, vec![node.inputs[0]])))
+    }
+
+    fn pool(&self, node: &Node, window: &Window, kind: PoolKind) -> Fast {
+        let Some((extents, channels)) = channels_last(self.ty(node.inputs[0]), window.rank()) else {
+            return Ok(None);
+        };
+        let shape = PoolShape {
+            input: extents,
+            channels,
+            kernel: three(&window.kernel, 1),
+            stride: three(&window.strides, 1),
+            dilation: three(&window.dilations, 1),
+            pad_begin: three(&window.pads_begin, 0),
+            pad_end: three(&window.pads_end, 0),
+            ceil_extra: [0; 3],
+        };
+        let pool = kernels::Pool::new(self.options.isa, &shape, kind)?;
+        Ok(Some((Work::Pool(pool), node.inputs.clone())))
+    }
+
+    /// Batch normalisation over the last axis as one multiplication and one addition.
+    fn affine(&self, node: &Node, axis: usize, eps: f32) -> Option<(Work, Vec<ValueId>)> {
+        let [gamma, beta] = [self.floats(node.inputs[1])?, self.floats(node.inputs[2])?];
+        let [mean, variance] = [self.floats(node.inputs[3])?, self.floats(node.inputs[4])?];
+        if axis + 1 != self.ty(node.output).rank() {
+            return None;
+        }
+        let factor = |c: usize| f64::from(gamma[c]) / (f64::from(variance[c]) + f64::from(eps)).sqrt();
+        let scale = (0..gamma.len()).map(|c| factor(c) as f32).collect();
+        let shift = (0..gamma.len()).map(|c| (f64::from(beta[c]) - f64::from(mean[c]) * factor(c)) as f32);
+        Some((Work::Affine { scale, shift: shift.collect() }, vec![node.inputs[0]]))
+    }
+
+    /// A function of two elements where the second operand has the first one's shape, or repeats over its
+    /// leading axes.
+    fn binary(&self, node: &Node, f: Binary) -> Option<(Work, Vec<ValueId>)> {
+        let (a, b) = (self.ty(node.inputs[0]), self.ty(node.inputs[1]));
+        let out = self.ty(node.output);
+        let unpadded: &[usize] = {
+            let first = b.shape.iter().position(|&d| d != 1).unwrap_or(b.rank());
+            &b.shape[first..]
+        };
+        let repeats = a.shape == out.shape && out.shape.ends_with(unpadded);
+        // A computed operand repeats within its own sample: such steps take one sample at a time.
+        if !repeats || out.shape.contains(&0) {
+            return None;
+        }
+        let kernel = match f {
+            Binary::Add => kernels::Binary::Add,
+            Binary::Sub => kernels::Binary::Sub,
+            Binary::Mul => kernels::Binary::Mul,
+            Binary::Div => kernels::Binary::Div,
+            // The kernels' maximum and minimum do not keep every NaN.
+            Binary::Max | Binary::Min | Binary::Pow | Binary::Prelu => {
+                return Some((Work::BinaryPlain(f), node.inputs.clone()));
+            }
+        };
+        Some((Work::Binary(kernel), node.inputs.clone()))
+    }
+
+    fn global_mean(&self, node: &Node, axes: &[usize]) -> Option<(Work, Vec<ValueId>)> {
+        let x = self.ty(node.inputs[0]);
+        let leading = axes.iter().copied().eq(0..x.rank().checked_sub(1)?);
+        let channels = *x.shape.last()?;
+        let pixels = x.shape[..x.rank() - 1].iter().product();
+        (leading && pixels > 0).then(|| (Work::GlobalMean { pixels, channels }, node.inputs.clone()))
+    }
+
+    fn concat(&self, node: &Node, axis: usize) -> Option<(Work, Vec<ValueId>)> {
+        let out = self.ty(node.output);
+        let inner: usize = out.shape[axis + 1..].iter().product();
+        let rows = node.inputs.iter().map(|&v| self.ty(v).shape[axis] * inner).collect();
+        Some((Work::Concat { outer: out.shape[..axis].iter().product(), rows }, node.inputs.clone()))
+    }
+
+    /// Ops that only move elements: their own reference evaluation on the elements' numbers tells whence.
+    fn gather(&self, node: &Node) -> Option<(Work, Vec<ValueId>)> {
+        // Numbers up to here are exact in single precision.
+        const EXACT: usize = 1 << 24;
+        let x = self.ty(node.inputs[0]);
+        let out = self.ty(node.output);
+        let n = x.shape.num_elements();
+        // Larger results would need a larger table than is worth while.
+        if n >= EXACT || out.shape.num_elements() >= EXACT {
+            return None;
+        }
+        let (op, fill) = match &node.op {
+            Op::Upsample(u) if u.mode != UpsampleMode::Nearest => return None,
+            Op::Pad(p) => match p.mode {
+                PadMode::Constant(value) => {
+                    let mut marked = p.clone();
+                    marked.mode = PadMode::Constant(-1.0);
+                    (Op::Pad(marked), value)
+                }
+                _ => (node.op.clone(), 0.0),
+            },
+            other => (other.clone(), 0.0),
+        };
+        let numbers = Tensor::f32(x.shape.clone(), x.layout, (0..n).map(|i| i as f32).collect());
+        let moved = Tensor { data: op.eval(&[&numbers], out).ok()?, ty: out.clone() };
+        let map = moved.as_f32()?.iter().map(|&i| if i < 0.0 { FILL } else { i as u32 }).collect();
+        Some((Work::Gather { map, fill }, node.inputs.clone()))
+    }
+}
+
+/// What a node is done with, if there is something better than its reference evaluation.
+type Fast = Result<Option<(Work, Vec<ValueId>)>, KernelError>;
+
+fn unary(f: Unary) -> Work {
+    let activation = |a| Work::Unary(kernels::Unary::Activation(a));
+    match f {
+        Unary::Relu => activation(Activation::Relu),
+        Unary::LeakyRelu { alpha } => activation(Activation::Leaky { slope: alpha }),
+        Unary::Clip { lo, hi } if lo <= hi => activation(Activation::Clip { lo, hi }),
+        Unary::Sigmoid => Work::Unary(kernels::Unary::Sigmoid),
+        Unary::Tanh => Work::Unary(kernels::Unary::Tanh),
+        Unary::Exp => Work::Unary(kernels::Unary::Exp),
+        other => Work::UnaryPlain(other),
+    }
+}
+
+/// The extents, as three, and the channels of a channels-last map with `spatial` axes.
+fn channels_last(ty: &TensorType, spatial: usize) -> Option<([usize; 3], usize)> {
+    let fits = spatial <= 3 && ty.rank() == spatial + 1 && ty.layout.is_channels_last();
+    fits.then(|| (three(&ty.shape[..spatial], 1), ty.shape[spatial]))
+}
+
+/// One to three numbers as three, with `fill` in front.
+fn three(values: &[usize], fill: usize) -> [usize; 3] {
+    let mut all = [fill; 3];
+    all[3 - values.len().min(3)..].copy_from_slice(&values[..values.len().min(3)]);
+    all
+}
+
+/// Cuts the steps into segments and gives every value its place.
+fn place(
+    graph: &Graph,
+    options: &PlanOptions,
+    drafts: Vec<Draft>,
+    alias: &Aliases,
+) -> Result<Plan, Diagnostics> {
+    let segment_of = segments(&drafts);
+    let lives = lives(graph, &drafts, alias, &segment_of);
+    let spaces = [false, true].map(|shared| {
+        let chosen: Vec<(&ValueId, &Home)> = lives.iter().filter(|(_, h)| h.shared == shared).collect();
+        let (offsets, total) = assign(&chosen.iter().map(|(_, h)| h.life).collect::<Vec<_>>(), ALIGN);
+        let places = chosen
+            .iter()
+            .zip(offsets)
+            .map(|(home, offset)| (*home.0, Place { shared, offset, len: home.1.life.len }));
+        (places.collect::<BTreeMap<_, _>>(), total)
+    });
+    let [(local, local_len), (shared, shared_len)] = spaces;
+    let scratch_len = drafts.iter().map(|d| d.work.scratch_len()).max().unwrap_or(0);
+    let chunk = chunk(graph, options, &lives, [local_len, shared_len, scratch_len])?;
+    let source = |value: ValueId| -> Source {
+        let value = root(alias, value);
+        match graph.value(value).def {
+            Def::Input(i) => Source::Input(i),
+            Def::Const(_) => {
+                Source::Const(graph.const_of(value).cloned().unwrap_or_else(|| empty(graph, value)))
+            }
+            Def::Node(_) => {
+                let place = local.get(&value).or_else(|| shared.get(&value)).copied();
+                Source::Buffer(place.unwrap_or(Place { shared: false, offset: 0, len: 0 }))
+            }
+        }
+    };
+    let outputs = graph.outputs().iter().map(|o| (source(o.value), graph.ty(o.value).shape.num_elements()));
+    let outputs = outputs.collect();
+    let inputs =
+        graph.inputs().iter().map(|&v| (graph.value(v).name.clone(), graph.ty(v).shape.num_elements()));
+    let inputs = inputs.collect();
+    let mut segments: Vec<Segment> = Vec::new();
+    for (draft, &segment) in drafts.into_iter().zip(&segment_of) {
+        let to = match source(draft.output) {
+            Source::Buffer(place) => place,
+            _ => Place { shared: false, offset: 0, len: 0 },
+        };
+        let together = draft.work.wants_company();
+        let step = Step {
+            sources: draft.inputs.iter().map(|&v| source(v)).collect(),
+            work: draft.work,
+            to,
+            at: (&draft.node.origin).into(),
+        };
+        match segments.get_mut(segment) {
+            Some(Segment::PerSample(steps)) => steps.push(step),
+            _ if together => segments.push(Segment::Together(Box::new(step))),
+            _ => segments.push(Segment::PerSample(vec![step])),
+        }
+    }
+    Ok(Plan { isa: options.isa, segments, local_len, shared_len, scratch_len, chunk, inputs, outputs })
+}
+
+fn empty(graph: &Graph, value: ValueId) -> Arc<Tensor> {
+    Arc::new(Tensor { ty: graph.ty(value).clone(), data: unfloat_ir::Data::F32(Vec::new()) })
+}
+
+/// The segment of each step: a step that takes a chunk together is one of its own.
+fn segments(drafts: &[Draft]) -> Vec<usize> {
+    let mut next = 0;
+    let mut open = false;
+    drafts
+        .iter()
+        .map(|draft| {
+            if draft.work.wants_company() {
+                next += usize::from(open) + 1;
+                open = false;
+                next - 1
+            } else {
+                open = true;
+                next
+            }
+        })
+        .collect()
+}
+
+/// Where a value lives, and how long: in steps for a sample's own values, in segments for shared ones.
+struct Home {
+    shared: bool,
+    life: Life,
+}
+
+fn lives(graph: &Graph, drafts: &[Draft], alias: &Aliases, segment_of: &[usize]) -> BTreeMap<ValueId, Home> {
+    let mut homes = BTreeMap::new();
+    for (i, draft) in drafts.iter().enumerate() {
+        let len = graph.ty(draft.output).shape.num_elements();
+        let shared = draft.work.wants_company();
+        homes.insert(draft.output, (i, i, shared, len));
+    }
+    for (i, draft) in drafts.iter().enumerate() {
+        for &v in &draft.inputs {
+            if let Some(home) = homes.get_mut(&root(alias, v)) {
+                home.1 = i;
+                home.2 |= segment_of[home.0] != segment_of[i];
+            }
+        }
+    }
+    for output in graph.outputs() {
+        if let Some(home) = homes.get_mut(&root(alias, output.value)) {
+            (home.1, home.2) = (drafts.len(), true);
+        }
+    }
+    let last = segment_of.last().map_or(0, |s| s + 1);
+    homes
+        .into_iter()
+        .map(|(v, (from, to, shared, len))| {
+            let segment = |i: usize| segment_of.get(i).copied().unwrap_or(last);
+            let life = if shared {
+                Life { len, from: segment(from), to: segment(to) }
+            } else {
+                Life { len, from, to }
+            };
+            (v, Home { shared, life })
+        })
+        .collect()
+}
+
+/// How many samples share a chunk: as many as the memory limit allows, at most [`CHUNK`].
+fn chunk(
+    graph: &Graph,
+    options: &PlanOptions,
+    lives: &BTreeMap<ValueId, Home>,
+    [local, shared, scratch]: [usize; 3],
+) -> Result<usize, Diagnostics> {
+    let limit = options.memory_limit / size_of::<f32>();
+    let rest = limit.checked_sub(local.saturating_add(scratch));
+    let chunk = rest.map_or(0, |rest| rest.checked_div(shared).unwrap_or(CHUNK)).min(CHUNK);
+    if chunk > 0 {
+        return Ok(chunk);
+    }
+    let needed = local.saturating_add(shared).saturating_add(scratch).saturating_mul(size_of::<f32>());
+    let largest = lives.iter().max_by_key(|(v, h)| (h.life.len, std::cmp::Reverse(**v))).map(|(&v, _)| v);
+    let at = largest.and_then(|v| graph.producer(v)).map(|(_, n)| Location::from(&n.origin));
+    let what = largest.map_or(String::new(), |v| {
+        format!("; the largest value is `{}`, {}", graph.value(v).name, graph.ty(v))
+    });
+    Err(Diagnostic::error(
+        at.unwrap_or_default(),
+        format!(
+            "running one sample needs {needed} bytes of buffers, the limit is {}{what}",
+            options.memory_limit
+        ),
+    )
+    .help("check the layer's sizes in the model; the limit guards against broken files")
+    .into())
+}

@@ -1,0 +1,235 @@
+//! Running a plan: chunks of samples, threads over chunks.
+
+use super::step::{Place, Segment, Source, Step};
+use super::{Plan, kernel_fault};
+use crate::kernels::{AlignedBuffer, Isa};
+use unfloat_ir::{Diagnostic, Diagnostics, Location};
+
+/// The buffers of one thread.
+pub struct Workspace {
+    local: AlignedBuffer,
+    shared: AlignedBuffer,
+    scratch: AlignedBuffer,
+}
+
+impl Workspace {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            local: AlignedBuffer::zeroed(plan.local_len),
+            shared: AlignedBuffer::zeroed(plan.shared_len * plan.chunk),
+            scratch: AlignedBuffer::zeroed(plan.scratch_len),
+        }
+    }
+}
+
+/// Samples `start..start + count`, and where their outputs go.
+struct Task<'o> {
+    start: usize,
+    count: usize,
+    outputs: Vec<&'o mut [f32]>,
+}
+
+pub(super) fn run(
+    plan: &Plan,
+    inputs: &[&[f32]],
+    batch: usize,
+    threads: usize,
+) -> Result<Vec<Vec<f32>>, Diagnostics> {
+    let chunk = plan.chunk.min(batch.div_ceil(threads.max(1))).max(1);
+    let threads = threads.clamp(1, batch.div_ceil(chunk).max(1));
+    if threads == 1 {
+        return run_in(plan, &mut Workspace::new(plan), inputs, batch);
+    }
+    check(plan, inputs, batch)?;
+    let mut results = buffers(plan, batch);
+    let mut queues: Vec<Vec<Task>> = (0..threads).map(|_| Vec::new()).collect();
+    for (i, task) in tasks(plan, &mut results, batch, chunk).into_iter().enumerate() {
+        queues[i % threads].push(task);
+    }
+    let faults: Vec<Diagnostics> = std::thread::scope(|scope| {
+        let work = |queue: Vec<Task>| {
+            let mut workspace = Workspace::new(plan);
+            queue.into_iter().try_for_each(|task| run_task(plan, &mut workspace, inputs, task))
+        };
+        let handles: Vec<_> = queues.into_iter().map(|queue| scope.spawn(move || work(queue))).collect();
+        handles
+            .into_iter()
+            .filter_map(|h| h.join().unwrap_or_else(|p| std::panic::resume_unwind(p)).err())
+            .collect()
+    });
+    // Every thread meets the same fault, if any: one report is enough.
+    faults.into_iter().next().map_or(Ok(results), Err)
+}
+
+pub(super) fn run_in(
+    plan: &Plan,
+    workspace: &mut Workspace,
+    inputs: &[&[f32]],
+    batch: usize,
+) -> Result<Vec<Vec<f32>>, Diagnostics> {
+    check(plan, inputs, batch)?;
+    let mut results = buffers(plan, batch);
+    for task in tasks(plan, &mut results, batch, plan.chunk) {
+        run_task(plan, workspace, inputs, task)?;
+    }
+    Ok(results)
+}
+
+fn buffers(plan: &Plan, batch: usize) -> Vec<Vec<f32>> {
+    plan.outputs.iter().map(|o| vec![0.0; o.1 * batch]).collect()
+}
+
+fn tasks<'o>(plan: &Plan, results: &'o mut [Vec<f32>], batch: usize, chunk: usize) -> Vec<Task<'o>> {
+    let mut rest: Vec<&mut [f32]> = results.iter_mut().map(Vec::as_mut_slice).collect();
+    let starts = (0..batch).step_by(chunk);
+    starts
+        .map(|start| {
+            let count = chunk.min(batch - start);
+            let outputs = rest.iter_mut().zip(&plan.outputs).map(|(rest, o)| {
+                let (head, tail) = std::mem::take(rest).split_at_mut(o.1 * count);
+                *rest = tail;
+                head
+            });
+            Task { start, count, outputs: outputs.collect() }
+        })
+        .collect()
+}
+
+fn check(plan: &Plan, inputs: &[&[f32]], batch: usize) -> Result<(), Diagnostics> {
+    let mut found = Diagnostics::new();
+    if inputs.len() != plan.inputs.len() {
+        let text = format!("the model has {} inputs, {} were given", plan.inputs.len(), inputs.len());
+        found.push(Diagnostic::error(Location::default(), text));
+    }
+    for ((name, len), given) in plan.inputs.iter().zip(inputs) {
+        if len.checked_mul(batch) != Some(given.len()) {
+            let text =
+                format!("input `{name}`: {batch} samples of {len} values, but {} were given", given.len());
+            found.push(Diagnostic::error(Location::default(), text));
+        }
+    }
+    found.into_result(())
+}
+
+fn run_task(
+    plan: &Plan,
+    workspace: &mut Workspace,
+    inputs: &[&[f32]],
+    task: Task,
+) -> Result<(), Diagnostics> {
+    let Workspace { local, shared, scratch } = workspace;
+    let chunk = Chunk { plan, inputs, start: task.start };
+    for segment in &plan.segments {
+        match segment {
+            Segment::Together(step) => chunk.step(step, 0, task.count, local, shared, scratch)?,
+            Segment::PerSample(steps) => {
+                for sample in 0..task.count {
+                    for step in steps {
+                        chunk.step(step, sample, 1, local, shared, scratch)?;
+                    }
+                }
+            }
+        }
+    }
+    for ((source, len), to) in plan.outputs.iter().zip(task.outputs) {
+        match source {
+            Source::Const(t) => {
+                let data = t.as_f32().unwrap_or(&[]);
+                to.chunks_exact_mut((*len).max(1)).for_each(|sample| sample.copy_from_slice(data));
+            }
+            _ => to.copy_from_slice(Halves::of(shared).source(
+                &chunk,
+                source,
+                0,
+                task.count,
+                &Halves::of(local),
+            )),
+        }
+    }
+    Ok(())
+}
+
+struct Chunk<'a> {
+    plan: &'a Plan,
+    inputs: &'a [&'a [f32]],
+    start: usize,
+}
+
+/// An arena with a hole: what is being written is left out, so that the rest can be read.
+struct Halves<'a> {
+    low: &'a [f32],
+    high: &'a [f32],
+    /// Where `high` begins in the arena.
+    resume: usize,
+}
+
+impl<'a> Halves<'a> {
+    fn of(arena: &'a [f32]) -> Self {
+        Self { low: arena, high: &[], resume: arena.len() }
+    }
+    fn split(arena: &'a mut [f32], from: usize, len: usize) -> (Self, &'a mut [f32]) {
+        let (low, rest) = arena.split_at_mut(from);
+        let (hole, high) = rest.split_at_mut(len);
+        (Self { low, high, resume: from + len }, hole)
+    }
+    fn slice(&self, from: usize, len: usize) -> &'a [f32] {
+        if from >= self.resume { &self.high[from - self.resume..][..len] } else { &self.low[from..][..len] }
+    }
+    /// The values of `count` samples from `sample` on; `self` is the shared arena.
+    fn source(
+        &self,
+        chunk: &Chunk<'a>,
+        source: &'a Source,
+        sample: usize,
+        count: usize,
+        local: &Halves<'a>,
+    ) -> &'a [f32] {
+        match source {
+            Source::Input(i) => {
+                let len = chunk.plan.inputs[*i].1;
+                &chunk.inputs[*i][(chunk.start + sample) * len..][..count * len]
+            }
+            Source::Const(t) => t.as_f32().unwrap_or(&[]),
+            Source::Buffer(place) => {
+                let arena = if place.shared { self } else { local };
+                arena.slice(chunk.begin(place, sample), place.len * count)
+            }
+        }
+    }
+}
+
+impl<'a> Chunk<'a> {
+    /// Where `sample` of a place begins in its arena.
+    fn begin(&self, place: &Place, sample: usize) -> usize {
+        if place.shared { place.offset * self.plan.chunk + sample * place.len } else { place.offset }
+    }
+
+    fn step(
+        &self,
+        step: &'a Step,
+        sample: usize,
+        count: usize,
+        local: &'a mut [f32],
+        shared: &'a mut [f32],
+        scratch: &mut [f32],
+    ) -> Result<(), Diagnostics>
+    where
+        'a: 'a,
+    {
+        let (begin, len) = (self.begin(&step.to, sample), step.to.len * count);
+        let (local, shared, to) = if step.to.shared {
+            let (shared, to) = Halves::split(shared, begin, len);
+            (Halves::of(local), shared, to)
+        } else {
+            let (local, to) = Halves::split(local, begin, len);
+            (local, Halves::of(shared), to)
+        };
+        let from: Vec<&[f32]> =
+            step.sources.iter().map(|s| shared.source(self, s, sample, count, &local)).collect();
+        step.work.run(self.isa(), count, &from, to, scratch).map_err(|e| kernel_fault(step.at.clone(), &e))
+    }
+
+    fn isa(&self) -> Isa {
+        self.plan.isa
+    }
+}
