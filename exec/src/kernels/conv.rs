@@ -174,7 +174,7 @@ impl Conv {
 
     /// f32 of scratch memory that [`Conv::run`] needs, whatever the batch.
     pub fn scratch_len(&self) -> usize {
-        if self.padding.is_needed() { self.padding.len() } else { 0 }
+        self.padding.scratch_len()
     }
 
     /// Convolves `batch` samples. The contents of `scratch` do not matter before, and mean nothing after.
@@ -197,14 +197,10 @@ impl Conv {
             self.samples(batch, input, output);
             return Ok(());
         }
-        let padded = &mut scratch[..self.padding.len()];
-        self.padding.clear(padded);
-        for i in 0..batch {
-            let from = &input[i * self.input_len..(i + 1) * self.input_len];
-            let to = &mut output[i * self.output_len..(i + 1) * self.output_len];
-            self.padding.copy(from, padded);
-            self.samples(1, padded, to);
-        }
+        let outputs = output.chunks_exact_mut(self.output_len);
+        self.padding.each(input, self.input_len, scratch, outputs, |padded, output| {
+            self.samples(1, padded, output);
+        });
         Ok(())
     }
 
@@ -277,7 +273,10 @@ fn pack_groups(
     let ci = shape.in_channels / shape.groups;
     let co = shape.out_channels / shape.groups;
     let mut segments: Vec<Segment> = Vec::new();
-    for offset in taps(shape, padding.extents(), padding.channels()) {
+    // Without weights there is nothing to add up, however large the kernel.
+    let taps =
+        if weights.is_empty() { Vec::new() } else { taps(shape, padding.extents(), padding.channels()) };
+    for offset in taps {
         match segments.last_mut() {
             Some(last) if last.offset + last.len == offset => last.len += ci,
             _ => segments.push(Segment { offset, len: ci }),

@@ -30,9 +30,9 @@ pub enum Binary {
     Mul,
     /// `a / b`.
     Div,
-    /// `a > b ? a : b`.
+    /// The greater; NaN if either is.
     Max,
-    /// `a < b ? a : b`.
+    /// The lesser; NaN if either is.
     Min,
 }
 
@@ -147,8 +147,8 @@ unsafe fn binary_loop<V: Vector>(f: Binary, a: *const f32, b: &[f32], to: *mut f
             Binary::Sub => zip::<V>(a, b, to, n, |a, b| a.sub(b)),
             Binary::Mul => zip::<V>(a, b, to, n, |a, b| a.mul(b)),
             Binary::Div => zip::<V>(a, b, to, n, |a, b| a.div(b)),
-            Binary::Max => zip::<V>(a, b, to, n, |a, b| a.max(b)),
-            Binary::Min => zip::<V>(a, b, to, n, |a, b| a.min(b)),
+            Binary::Max => zip::<V>(a, b, to, n, |a, b| a.max_nan(b)),
+            Binary::Min => zip::<V>(a, b, to, n, |a, b| a.min_nan(b)),
         }
     }
 }

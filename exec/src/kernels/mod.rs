@@ -17,6 +17,7 @@
 mod activation;
 mod aligned;
 mod conv;
+mod conv_transpose;
 mod dense;
 mod depthwise;
 mod elementwise;
@@ -36,6 +37,7 @@ mod tests;
 pub use activation::Activation;
 pub use aligned::AlignedBuffer;
 pub use conv::{Conv, ConvShape};
+pub use conv_transpose::{ConvTranspose, ConvTransposeShape};
 pub use dense::Dense;
 pub use elementwise::{Binary, Unary, binary, binary_in_place, channel_affine, unary, unary_in_place};
 pub use error::KernelError;

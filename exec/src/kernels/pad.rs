@@ -55,13 +55,47 @@ impl Padding {
         self.extents != self.input || self.repeat != 1
     }
 
+    /// Zeros before the sample.
+    pub fn begin(&self) -> [usize; 3] {
+        self.begin
+    }
+
+    /// f32 of scratch memory for [`Padding::each`].
+    pub fn scratch_len(&self) -> usize {
+        if self.is_needed() { self.len } else { 0 }
+    }
+
+    /// Calls `f` with each sample of `input`, padded (in `scratch`) where that is needed, and its output.
+    pub fn each<'a>(
+        &self,
+        input: &[f32],
+        input_len: usize,
+        scratch: &mut [f32],
+        outputs: impl Iterator<Item = &'a mut [f32]>,
+        mut f: impl FnMut(&[f32], &mut [f32]),
+    ) {
+        let padded = &mut scratch[..self.scratch_len()];
+        if self.is_needed() {
+            self.clear(padded);
+        }
+        for (i, output) in outputs.enumerate() {
+            let sample = &input[i * input_len..(i + 1) * input_len];
+            if self.is_needed() {
+                self.copy(sample, padded);
+                f(padded, output);
+            } else {
+                f(sample, output);
+            }
+        }
+    }
+
     /// Writes the zeros. [`Padding::copy`] leaves them alone, so once is enough for any number of samples.
-    pub fn clear(&self, padded: &mut [f32]) {
+    fn clear(&self, padded: &mut [f32]) {
         padded.fill(0.0);
     }
 
     /// Writes a sample into its place between the zeros.
-    pub fn copy(&self, sample: &[f32], padded: &mut [f32]) {
+    fn copy(&self, sample: &[f32], padded: &mut [f32]) {
         let [d, h, w] = self.input;
         let [_, ph, pw] = self.extents;
         let (from, to) = (w * self.channels, w * self.channels());

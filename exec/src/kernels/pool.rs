@@ -2,8 +2,8 @@
 //!
 //! In: samples one after another, each [depth, height, width, channels]. Out: the same form with the output's extents.
 //! Cells outside the input never take part in a maximum; whether they count in an average's divisor is an option.
-//! A maximum over a window without any cell is -infinity, an average over one is 0. A NaN in a window gives an
-//! unspecified maximum.
+//! A maximum over a window without any cell is -infinity, an average over one is 0. A NaN in a window makes
+//! the maximum NaN.
 
 use super::error::{KernelError, exactly, product};
 use super::isa::{Isa, dispatch};
@@ -260,7 +260,7 @@ unsafe fn whole<V: Vector, const MAX: bool>(
             let mut acc = V::splat(if MAX { f32::NEG_INFINITY } else { 0.0 });
             for &cell in cells {
                 let v = load(first.add(cell + c), lanes);
-                acc = if MAX { acc.max(v) } else { acc.add(v) };
+                acc = if MAX { acc.max_nan(v) } else { acc.add(v) };
             }
             if !MAX {
                 acc = acc.div(V::splat(cells.len() as f32));
@@ -319,7 +319,7 @@ unsafe fn part<V: Vector, const MAX: bool>(
                     for ix in 0..x.count {
                         let at = base + c + iz * steps[0] + iy * steps[1] + ix * steps[2];
                         let v = load(from.add(at), lanes);
-                        acc = if MAX { acc.max(v) } else { acc.add(v) };
+                        acc = if MAX { acc.max_nan(v) } else { acc.add(v) };
                     }
                 }
             }

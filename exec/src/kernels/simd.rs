@@ -38,6 +38,20 @@ pub(crate) trait Vector: Copy {
     unsafe fn exp2_int(self) -> Self;
     /// `self < limit ? below : other`, lane by lane (a NaN is not below).
     unsafe fn select_lt(self, limit: Self, below: Self, other: Self) -> Self;
+    /// `self is NaN ? self : other`, lane by lane.
+    unsafe fn nan_or(self, other: Self) -> Self;
+    /// The greater; NaN if either is.
+    #[inline(always)]
+    unsafe fn max_nan(self, x: Self) -> Self {
+        // SAFETY: the caller has the features of `Self`. `max` gives x, so also an x that is NaN, if either is.
+        unsafe { self.nan_or(self.max(x)) }
+    }
+    /// The lesser; NaN if either is.
+    #[inline(always)]
+    unsafe fn min_nan(self, x: Self) -> Self {
+        // SAFETY: the caller has the features of `Self`. `min` gives x, so also an x that is NaN, if either is.
+        unsafe { self.nan_or(self.min(x)) }
+    }
 }
 
 /// Adding and subtracting 1.5 * 2^23 rounds to the nearest integer: the sum has no fraction bits left.
@@ -138,6 +152,14 @@ mod x86 {
                 _mm512_mask_blend_ps(m, other, below)
             }
         }
+        #[inline(always)]
+        unsafe fn nan_or(self, other: Self) -> Self {
+            // SAFETY: the trait's contract (features on).
+            unsafe {
+                let m = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self);
+                _mm512_mask_blend_ps(m, other, self)
+            }
+        }
     }
 
     /// Lane masks for `n` leading lanes: eight consecutive values starting at `8 - n`.
@@ -236,6 +258,14 @@ mod x86 {
             unsafe {
                 let m = _mm256_cmp_ps::<_CMP_LT_OQ>(self, limit);
                 _mm256_blendv_ps(other, below, m)
+            }
+        }
+        #[inline(always)]
+        unsafe fn nan_or(self, other: Self) -> Self {
+            // SAFETY: the trait's contract (features on).
+            unsafe {
+                let m = _mm256_cmp_ps::<_CMP_UNORD_Q>(self, self);
+                _mm256_blendv_ps(other, self, m)
             }
         }
     }
@@ -343,5 +373,9 @@ impl Vector for F32x4 {
             }
         }
         F32x4(out)
+    }
+    #[inline(always)]
+    unsafe fn nan_or(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a.is_nan() { a } else { b })
     }
 }

@@ -1,5 +1,7 @@
 use super::{Random, assert_close, assert_same_bits, guarded};
-use crate::kernels::{Activation, Conv, ConvShape, Dense, Isa, KernelError};
+use crate::kernels::{
+    Activation, Conv, ConvShape, ConvTranspose, ConvTransposeShape, Dense, Isa, KernelError,
+};
 
 /// The definition, in f64.
 fn naive(shape: &ConvShape, x: &[f32], w: &[f32], bias: &[f32], act: Activation) -> Vec<f64> {
@@ -176,6 +178,14 @@ fn empty_dimensions_give_empty_or_bias_only_outputs() {
     check(&ConvShape::conv2d([4, 4], [3, 0], [3, 3]), 2);
     check(&ConvShape::conv2d([4, 4], [0, 5], [3, 3]), 3);
     check(&ConvShape::conv2d([0, 4], [3, 5], [1, 1]), 4);
+    // A kernel that has extents, but no weights.
+    let shape = ConvShape {
+        pad_end: [0, 0, 1 << 30],
+        kernel: [1, 1, 1 << 30],
+        ..ConvShape::conv2d([1, 1], [0, 3], [1, 1])
+    };
+    let conv = Conv::new(Isa::detect(), &shape, &[], Some(&[1.0; 3]), Activation::None).unwrap();
+    assert_eq!(guarded(6, |out| conv.run(1, &[], out, &mut [])), [1.0; 6]);
     // No samples.
     let shape = ConvShape::conv2d([3, 3], [2, 2], [2, 2]);
     let conv = Conv::new(Isa::detect(), &shape, &[1.0; 16], None, Activation::None).unwrap();
@@ -270,4 +280,118 @@ fn dense_refuses_wrong_lengths() {
     assert!(dense.run(1, &[0.0; 3], &mut [0.0; 3]).is_err());
     assert!(dense.run(2, &[0.0; 3], &mut [0.0; 4]).is_err());
     assert!(dense.run(0, &[], &mut []).is_ok());
+}
+
+/// The definition of the transposed convolution, in f64.
+fn naive_transpose(s: &ConvTransposeShape, x: &[f32], w: &[f32], bias: &[f32], act: Activation) -> Vec<f64> {
+    let [od, oh, ow] = s.output;
+    let [id, ih, iw] = s.input;
+    let [kd, kh, kw] = s.kernel;
+    let (ci, co) = (s.in_channels / s.groups, s.out_channels / s.groups);
+    let mut out: Vec<f64> = Vec::new();
+    for _ in 0..od * oh * ow {
+        out.extend(bias.iter().map(|&b| b as f64));
+    }
+    let grid = |n: [usize; 3]| {
+        (0..n[0]).flat_map(move |z| (0..n[1]).flat_map(move |y| (0..n[2]).map(move |x| [z, y, x])))
+    };
+    for i in grid([id, ih, iw]) {
+        for k in grid([kd, kh, kw]) {
+            let at = |axis: usize| {
+                (i[axis] * s.stride[axis] + k[axis] * s.dilation[axis])
+                    .checked_sub(s.crop[axis])
+                    .filter(|&o| o < s.output[axis])
+            };
+            let (Some(z), Some(y), Some(x0)) = (at(0), at(1), at(2)) else { continue };
+            for o in 0..s.out_channels {
+                for c in 0..ci {
+                    let xi = x[((i[0] * ih + i[1]) * iw + i[2]) * s.in_channels + o / co * ci + c];
+                    let wi = w[(((o * kd + k[0]) * kh + k[1]) * kw + k[2]) * ci + c];
+                    out[((z * oh + y) * ow + x0) * s.out_channels + o] += xi as f64 * wi as f64;
+                }
+            }
+        }
+    }
+    if act == Activation::Relu { out.iter().map(|v| v.max(0.0)).collect() } else { out }
+}
+
+#[test]
+fn random_transposed_convolutions() {
+    for seed in 0..300 {
+        let mut r = Random::new(seed);
+        let rank = r.int(1, 3);
+        let axis = |r: &mut Random, i: usize, lo: usize, hi: usize, unused: usize| {
+            if i + rank < 3 { unused } else { r.int(lo, hi) }
+        };
+        let groups = r.pick(&[1, 1, 1, 2, 3]);
+        let mut s = ConvTransposeShape {
+            input: std::array::from_fn(|i| axis(&mut r, i, 1, [17, 9, 4][rank - 1], 1)),
+            in_channels: groups * r.pick(&[0, 1, 1, 2, 5, 16, 16]),
+            out_channels: groups * r.pick(&[1, 3, 16, 33]),
+            kernel: std::array::from_fn(|i| axis(&mut r, i, 1, 5, 1)),
+            stride: std::array::from_fn(|i| axis(&mut r, i, 1, 4, 1)),
+            dilation: std::array::from_fn(|i| axis(&mut r, i, 1, 3, 1)),
+            crop: std::array::from_fn(|i| axis(&mut r, i, 0, 4, 0)),
+            output: [0; 3],
+            groups,
+        };
+        s.output = std::array::from_fn(|i| {
+            let full = (s.input[i] - 1) * s.stride[i] + (s.kernel[i] - 1) * s.dilation[i] + 1;
+            if i + rank < 3 { 1 } else { (full + r.int(0, 4)).saturating_sub(s.crop[i] + r.int(0, 3)) }
+        });
+        let w = r.values(s.out_channels * s.kernel.iter().product::<usize>() * s.in_channels / groups);
+        let bias = r.values(s.out_channels);
+        let act = r.pick(&[Activation::None, Activation::Relu]);
+        for isa in Isa::available() {
+            let kernel = ConvTranspose::new(isa, &s, &w, Some(&bias), act).unwrap();
+            let n = kernel.input_len();
+            let x = r.values(2 * n);
+            let run = |batch: usize, x: &[f32]| {
+                let mut scratch = vec![f32::NAN; kernel.scratch_len()];
+                guarded(batch * kernel.output_len(), |out| kernel.run(batch, x, out, &mut scratch))
+            };
+            let context = format!("{isa:?} {act:?} {s:?}");
+            let got = run(2, &x);
+            for (i, got) in got.chunks(kernel.output_len().max(1)).enumerate() {
+                let x = &x[i * n..(i + 1) * n];
+                assert_close(got, &naive_transpose(&s, x, &w, &bias, act), 2e-5, &context);
+                assert_same_bits(&run(1, x), got, &context);
+            }
+        }
+    }
+}
+
+#[test]
+fn transposed_convolutions_refuse_wrong_shapes_and_lengths() {
+    let isa = Isa::detect();
+    let shape = ConvTransposeShape {
+        input: [1, 3, 3],
+        in_channels: 2,
+        out_channels: 4,
+        kernel: [1, 2, 2],
+        stride: [1, 2, 2],
+        dilation: [1; 3],
+        crop: [0; 3],
+        output: [1, 6, 6],
+        groups: 1,
+    };
+    let new = |s: &ConvTransposeShape, n: usize| {
+        ConvTranspose::new(isa, s, &vec![0.0; n], Some(&[1.0; 4]), Activation::None)
+    };
+    assert!(matches!(new(&shape, 31), Err(KernelError::Length { expected: 32, .. })));
+    for bad in [
+        ConvTransposeShape { groups: 0, ..shape.clone() },
+        ConvTransposeShape { groups: 3, ..shape.clone() },
+        ConvTransposeShape { stride: [1, 0, 1], ..shape.clone() },
+        ConvTransposeShape { dilation: [1, 1, usize::MAX], ..shape.clone() },
+        ConvTransposeShape { crop: [0, usize::MAX, 0], ..shape.clone() },
+        ConvTransposeShape { output: [1 << 40, 1 << 40, 1], ..shape.clone() },
+    ] {
+        assert!(matches!(new(&bad, 32), Err(KernelError::Shape(_))), "{bad:?}");
+    }
+    let kernel = new(&shape, 32).unwrap();
+    let mut out = vec![0.0; kernel.output_len()];
+    assert!(kernel.run(1, &[0.0; 17], &mut out, &mut []).is_err());
+    kernel.run(1, &[0.0; 18], &mut out, &mut vec![0.0; kernel.scratch_len()]).unwrap();
+    assert!(out.iter().all(|&y| y == 1.0), "bias");
 }

@@ -130,6 +130,14 @@ fn arithmetic_with_broadcast() {
             }
         }
     }
+    for isa in Isa::available() {
+        for op in [Binary::Max, Binary::Min] {
+            for (a, b) in [(f32::NAN, 1.0), (1.0, f32::NAN)] {
+                let got = guarded(20, |out| binary(isa, op, &[a; 20], &[b; 20], out));
+                assert!(got.iter().all(|x| x.is_nan()), "{isa:?} {op:?} {a} {b}");
+            }
+        }
+    }
     let isa = Isa::detect();
     assert!(binary(isa, Binary::Add, &[0.0; 4], &[0.0; 3], &mut [0.0; 4]).is_err());
     assert!(binary(isa, Binary::Add, &[0.0; 4], &[], &mut [0.0; 4]).is_err());

@@ -149,3 +149,23 @@ fn pools_refuse_wrong_shapes_and_lengths() {
     assert_eq!(none.output_len(), 0);
     assert!(none.run(1, &[0.0; 3], &mut []).is_ok());
 }
+
+#[test]
+fn nan_wins_wherever_it_stands() {
+    for isa in Isa::available() {
+        for at in 0..4 {
+            for kernel in [2, 3] {
+                // A window of four, and one that hangs over the edge.
+                let shape = PoolShape {
+                    pad_end: [0, kernel - 2, kernel - 2],
+                    ..PoolShape::pool2d([2, 2], 17, [kernel, kernel])
+                };
+                let pool = Pool::new(isa, &shape, PoolKind::Max).unwrap();
+                let mut x = vec![1.0; 68];
+                x[at * 17..][..17].fill(f32::NAN);
+                let got = guarded(17, |out| pool.run(1, &x, out));
+                assert!(got.iter().all(|v| v.is_nan()), "{isa:?} {at}: {got:?}");
+            }
+        }
+    }
+}
