@@ -5,9 +5,10 @@ use super::aligned::AlignedBuffer;
 use super::isa::{Isa, dispatch};
 use super::packed::Rows;
 use super::simd::Vector;
+use super::tile::split;
 
 /// Pixels whose sums are in registers at once.
-const PIXELS: usize = 6;
+const PIXELS: usize = 8;
 
 /// Weights [tap, channel] with bias and activation.
 #[derive(Clone, Debug)]
@@ -90,25 +91,58 @@ impl Depthwise {
 #[inline(always)]
 unsafe fn row_of<V: Vector>(row: &Row<'_>) {
     let channels = row.kernel.channels;
-    let mut p = 0;
-    while p < row.pixels {
-        let n = PIXELS.min(row.pixels - p);
+    for (p, n) in split(row.pixels, PIXELS) {
         let mut c = 0;
         while c < channels {
             let lanes = V::LANES.min(channels - c);
             // SAFETY: the pixels p .. p + n and the channels c .. c + lanes exist.
             unsafe {
-                match (n == PIXELS, lanes == V::LANES) {
-                    (true, true) => pixels::<V, PIXELS, true>(row, p, c, lanes),
-                    (true, false) => pixels::<V, PIXELS, false>(row, p, c, lanes),
-                    (false, true) => (p..p + n).for_each(|p| pixels::<V, 1, true>(row, p, c, lanes)),
-                    (false, false) => (p..p + n).for_each(|p| pixels::<V, 1, false>(row, p, c, lanes)),
+                if lanes == V::LANES {
+                    some_pixels::<V, true>(row, p, n, c, lanes);
+                } else {
+                    some_pixels::<V, false>(row, p, n, c, lanes);
                 }
             }
             c += lanes;
         }
-        p += n;
     }
+}
+
+/// [`pixels`] for `n` of them.
+///
+/// # Safety
+/// As [`row_of`], for these pixels and channels, n <= [`PIXELS`].
+#[inline(always)]
+unsafe fn some_pixels<V: Vector, const FULL: bool>(
+    row: &Row<'_>,
+    p: usize,
+    n: usize,
+    c: usize,
+    lanes: usize,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match n {
+            1 => pixels::<V, 1, FULL>(row, p, c, lanes),
+            2 => pixels::<V, 2, FULL>(row, p, c, lanes),
+            3 => pixels::<V, 3, FULL>(row, p, c, lanes),
+            4 => pixels::<V, 4, FULL>(row, p, c, lanes),
+            5 => pixels::<V, 5, FULL>(row, p, c, lanes),
+            6 => pixels::<V, 6, FULL>(row, p, c, lanes),
+            7 => pixels::<V, 7, FULL>(row, p, c, lanes),
+            _ => pixels::<V, PIXELS, FULL>(row, p, c, lanes),
+        }
+    }
+}
+
+/// A vector of which `lanes` values are read (`FULL`: all).
+///
+/// # Safety
+/// `p` must be readable for that many values; features of `V`.
+#[inline(always)]
+unsafe fn load<V: Vector, const FULL: bool>(p: *const f32, lanes: usize) -> V {
+    // SAFETY: the caller's contract.
+    unsafe { if FULL { V::load(p) } else { V::load_part(p, lanes, 0.0) } }
 }
 
 /// `N` pixels from `p` on, `lanes` channels from `c` on (`FULL`: a whole vector of them).
@@ -125,28 +159,38 @@ unsafe fn pixels<V: Vector, const N: usize, const FULL: bool>(
     let k = row.kernel;
     // SAFETY: the caller's contract; `weights` holds `channels` values per tap, `bias` `channels` values.
     unsafe {
-        let load = |from: *const f32| {
-            if FULL { V::load(from) } else { V::load_part(from, lanes, 0.0) }
-        };
         let mut acc = [V::splat(0.0); N];
         let a = row.a.add(p * row.a_stride + c);
         let mut w = k.weights.as_ptr().add(c);
         for &tap in &k.taps {
-            let weight = load(w);
+            let weight = load::<V, FULL>(w, lanes);
             w = w.wrapping_add(k.channels);
             for (i, acc) in acc.iter_mut().enumerate() {
-                *acc = load(a.add(tap + i * row.a_stride)).mul_add(weight, *acc);
+                *acc = load::<V, FULL>(a.add(tap + i * row.a_stride), lanes).mul_add(weight, *acc);
             }
         }
-        let bias = load(k.bias.as_ptr().add(c));
+        let bias = load::<V, FULL>(k.bias.as_ptr().add(c), lanes);
+        for acc in &mut acc {
+            *acc = acc.add(bias);
+        }
+        // The choice once for all pixels, not once for each.
+        if let Some((lo, hi)) = k.activation.limits() {
+            let (lo, hi) = (V::splat(lo), V::splat(hi));
+            for acc in &mut acc {
+                *acc = hi.min(lo.max(*acc));
+            }
+        } else {
+            for acc in &mut acc {
+                *acc = k.activation.vector(*acc);
+            }
+        }
         let out = row.c.add(p * k.channels + c);
         for (i, acc) in acc.into_iter().enumerate() {
-            let v = k.activation.vector(acc.add(bias));
             let to = out.add(i * k.channels);
             if FULL {
-                v.store(to);
+                acc.store(to);
             } else {
-                v.store_part(to, lanes);
+                acc.store_part(to, lanes);
             }
         }
     }

@@ -6,17 +6,70 @@ use super::isa::{Isa, dispatch};
 use super::math;
 use super::simd::Vector;
 
-/// A function of one value.
+/// A function of one value. NaN gives NaN.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unary {
     /// None, ReLU, clip or leaky ReLU.
     Activation(Activation),
     /// 1 / (1 + e^-x).
     Sigmoid,
+    /// min(max(alpha * x + beta, 0), 1).
+    HardSigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Value at 0.
+        beta: f32,
+    },
     /// Hyperbolic tangent.
     Tanh,
     /// e^x, within 2 units in the last place.
     Exp,
+    /// scale * x for x > 0, else scale * alpha * (e^x - 1): ELU (scale 1) and SELU.
+    Elu {
+        /// -scale * alpha is the limit at -infinity.
+        alpha: f32,
+        /// Slope for positive arguments.
+        scale: f32,
+    },
+    /// x / (1 + e^-x), also called swish.
+    Silu,
+    /// x * min(max(x / 6 + 1/2, 0), 1).
+    HardSwish,
+    /// x times the normal distribution function of x.
+    Gelu,
+    /// x/2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
+    GeluTanh,
+    /// ln(1 + e^x).
+    Softplus,
+    /// x / (1 + |x|).
+    Softsign,
+}
+
+impl Unary {
+    /// The function on a vector.
+    ///
+    /// # Safety
+    /// Only inside a function with the target features of `V`.
+    #[inline(always)]
+    unsafe fn vector<V: Vector>(self, x: V) -> V {
+        // SAFETY: the caller has the features of `V`.
+        unsafe {
+            match self {
+                Unary::Activation(a) => a.vector(x),
+                Unary::Sigmoid => math::sigmoid(x),
+                Unary::HardSigmoid { alpha, beta } => math::hard_sigmoid(x, alpha, beta),
+                Unary::Tanh => math::tanh(x),
+                Unary::Exp => math::exp(x),
+                Unary::Elu { alpha, scale } => math::elu(x, alpha, scale),
+                Unary::Silu => x.mul(math::sigmoid(x)),
+                Unary::HardSwish => x.mul(math::hard_sigmoid(x, 1.0 / 6.0, 0.5)),
+                Unary::Gelu => math::gelu(x),
+                Unary::GeluTanh => math::gelu_tanh(x),
+                Unary::Softplus => math::softplus(x),
+                Unary::Softsign => x.div(V::splat(1.0).add(math::abs(x))),
+            }
+        }
+    }
 }
 
 /// A function of two values.
@@ -34,6 +87,27 @@ pub enum Binary {
     Max,
     /// The lesser; NaN if either is.
     Min,
+}
+
+impl Binary {
+    /// The function on vectors.
+    ///
+    /// # Safety
+    /// Only inside a function with the target features of `V`.
+    #[inline(always)]
+    unsafe fn vector<V: Vector>(self, a: V, b: V) -> V {
+        // SAFETY: the caller has the features of `V`.
+        unsafe {
+            match self {
+                Binary::Add => a.add(b),
+                Binary::Sub => a.sub(b),
+                Binary::Mul => a.mul(b),
+                Binary::Div => a.div(b),
+                Binary::Max => a.max_nan(b),
+                Binary::Min => a.min_nan(b),
+            }
+        }
+    }
 }
 
 /// `output[i] = f(input[i])`.
@@ -64,32 +138,16 @@ unsafe fn unary_any(isa: Isa, f: Unary, from: *const f32, to: *mut f32, n: usize
 /// As [`unary_any`]; features of `V`.
 #[inline(always)]
 unsafe fn unary_loop<V: Vector>(f: Unary, from: *const f32, to: *mut f32, n: usize) {
-    // SAFETY: the caller's contract is that of `map`.
-    unsafe {
-        match f {
-            Unary::Activation(Activation::None) => map::<V>(from, to, n, |x| x),
-            Unary::Activation(a) => map::<V>(from, to, n, |x| a.vector(x)),
-            Unary::Sigmoid => map::<V>(from, to, n, |x| math::sigmoid(x)),
-            Unary::Tanh => map::<V>(from, to, n, |x| math::tanh(x)),
-            Unary::Exp => map::<V>(from, to, n, |x| math::exp(x)),
-        }
-    }
-}
-
-/// # Safety
-/// As [`unary_loop`].
-#[inline(always)]
-unsafe fn map<V: Vector>(from: *const f32, to: *mut f32, n: usize, f: impl Fn(V) -> V) {
     let whole = n - n % V::LANES;
     // SAFETY: i + LANES <= n in the loop; the rest is `n - whole < LANES` values.
     unsafe {
         let mut i = 0;
         while i < whole {
-            f(V::load(from.add(i))).store(to.add(i));
+            f.vector(V::load(from.add(i))).store(to.add(i));
             i += V::LANES;
         }
         if whole < n {
-            f(V::load_part(from.add(whole), n - whole, 0.0)).store_part(to.add(whole), n - whole);
+            f.vector(V::load_part(from.add(whole), n - whole, 0.0)).store_part(to.add(whole), n - whole);
         }
     }
 }
@@ -140,43 +198,33 @@ unsafe fn binary_any(isa: Isa, f: Binary, a: *const f32, b: &[f32], to: *mut f32
 /// As [`binary_any`], n > 0; features of `V`.
 #[inline(always)]
 unsafe fn binary_loop<V: Vector>(f: Binary, a: *const f32, b: &[f32], to: *mut f32, n: usize) {
-    // SAFETY: the caller's contract is that of `zip`.
+    let (step, one) = match b {
+        // One value for all: a single row of n.
+        [x] => (n, Some(*x)),
+        _ => (b.len(), None),
+    };
+    let whole = step - step % V::LANES;
+    let left = step - whole;
+    // SAFETY: every offset is below n for `a` and `to`, and below b.len() for `b`, which is read where `one` is None.
     unsafe {
-        match f {
-            Binary::Add => zip::<V>(a, b, to, n, |a, b| a.add(b)),
-            Binary::Sub => zip::<V>(a, b, to, n, |a, b| a.sub(b)),
-            Binary::Mul => zip::<V>(a, b, to, n, |a, b| a.mul(b)),
-            Binary::Div => zip::<V>(a, b, to, n, |a, b| a.div(b)),
-            Binary::Max => zip::<V>(a, b, to, n, |a, b| a.max_nan(b)),
-            Binary::Min => zip::<V>(a, b, to, n, |a, b| a.min_nan(b)),
-        }
-    }
-}
-
-/// # Safety
-/// As [`binary_loop`].
-#[inline(always)]
-unsafe fn zip<V: Vector>(a: *const f32, b: &[f32], to: *mut f32, n: usize, f: impl Fn(V, V) -> V) {
-    // SAFETY: every offset is below n for `a` and `to`, below b.len() for `b`.
-    unsafe {
-        if let [x] = b {
-            let x = V::splat(*x);
-            map::<V>(a, to, n, |v| f(v, x));
-            return;
-        }
-        for first in (0..n).step_by(b.len()) {
+        let b = b.as_ptr();
+        for first in (0..n).step_by(step) {
             let (a, to) = (a.add(first), to.add(first));
-            let whole = b.len() - b.len() % V::LANES;
             let mut i = 0;
             while i < whole {
-                f(V::load(a.add(i)), V::load(b.as_ptr().add(i))).store(to.add(i));
+                let y = match one {
+                    Some(y) => V::splat(y),
+                    None => V::load(b.add(i)),
+                };
+                f.vector(V::load(a.add(i)), y).store(to.add(i));
                 i += V::LANES;
             }
-            let left = b.len() - whole;
             if left > 0 {
-                let x = V::load_part(a.add(whole), left, 1.0);
-                let y = V::load_part(b.as_ptr().add(whole), left, 1.0);
-                f(x, y).store_part(to.add(whole), left);
+                let y = match one {
+                    Some(y) => V::splat(y),
+                    None => V::load_part(b.add(whole), left, 1.0),
+                };
+                f.vector(V::load_part(a.add(whole), left, 1.0), y).store_part(to.add(whole), left);
             }
         }
     }

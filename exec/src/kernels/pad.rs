@@ -89,9 +89,24 @@ impl Padding {
         }
     }
 
-    /// Writes the zeros. [`Padding::copy`] leaves them alone, so once is enough for any number of samples.
+    /// Writes the zeros, and nothing else. [`Padding::copy`] leaves them alone, so once is enough for all samples.
     fn clear(&self, padded: &mut [f32]) {
-        padded.fill(0.0);
+        let c = self.channels();
+        let [_, h, w] = self.extents;
+        let inside = |i: usize, at: usize| (self.begin[i]..self.begin[i] + self.input[i]).contains(&at);
+        let row_len = w * c;
+        if row_len == 0 {
+            return;
+        }
+        let (left, right) = (self.begin[2] * c, (self.begin[2] + self.input[2]) * c);
+        for (i, row) in padded.chunks_exact_mut(row_len).enumerate() {
+            if inside(0, i / h) && inside(1, i % h) {
+                row[..left].fill(0.0);
+                row[right..].fill(0.0);
+            } else {
+                row.fill(0.0);
+            }
+        }
     }
 
     /// Writes a sample into its place between the zeros.

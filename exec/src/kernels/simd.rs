@@ -1,7 +1,8 @@
 //! The vector operations that the kernels are written in, once for every instruction set.
 //!
 //! Every method is `unsafe` for one common reason: the caller runs inside a function that has the target features of
-//! the type (see `dispatch!`). Methods that take a pointer also need the stated number of valid f32 behind it; no
+//! the type (see `dispatch!`). They are inlined there, which is what makes them instructions; so no closure may call
+//! them: it would be a function of its own, without the features. Methods that take a pointer also need the stated number of valid f32 behind it; no
 //! alignment beyond that of f32 is needed.
 
 /// A vector of [`Vector::LANES`] f32.

@@ -51,6 +51,61 @@ fn exp_sigmoid_tanh_are_accurate() {
 }
 
 #[test]
+fn composed_activations_are_accurate() {
+    // From the series and the continued fraction of the error function (Abramowitz and Stegun 7.1.6, 7.1.14).
+    fn erfc(z: f64) -> f64 {
+        if z < 3.0 {
+            let (mut term, mut sum) = (z, z);
+            for n in 1..100 {
+                term *= 2.0 * z * z / (2 * n + 1) as f64;
+                sum += term;
+            }
+            1.0 - 2.0 / std::f64::consts::PI.sqrt() * (-z * z).exp() * sum
+        } else {
+            let fraction = (1..60).rev().fold(z, |f, n| z + n as f64 / 2.0 / f);
+            (-z * z).exp() / std::f64::consts::PI.sqrt() / fraction
+        }
+    }
+    type Function = fn(f64) -> f64;
+    let cases: [(Unary, Function); 9] = [
+        (Unary::HardSigmoid { alpha: 0.2, beta: 0.5 }, |x| (0.2f32 as f64 * x + 0.5).clamp(0.0, 1.0)),
+        (Unary::Elu { alpha: 1.0, scale: 1.0 }, |x| if x > 0.0 { x } else { x.exp_m1() }),
+        (Unary::Elu { alpha: 1.5, scale: 2.0 }, |x| 2.0 * if x > 0.0 { x } else { 1.5 * x.exp_m1() }),
+        (Unary::Silu, |x| x / (1.0 + (-x).exp())),
+        (Unary::HardSwish, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
+        (Unary::Gelu, |x| {
+            if x < 0.0 { 0.5 * x * erfc(-x / 2f64.sqrt()) } else { x - 0.5 * x * erfc(x / 2f64.sqrt()) }
+        }),
+        (Unary::GeluTanh, |x| {
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+        }),
+        (Unary::Softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p()),
+        (Unary::Softsign, |x| x / (1.0 + x.abs())),
+    ];
+    let x: Vec<f32> = arguments().into_iter().filter(|x| x.abs() < 1e10).collect();
+    for (f, definition) in cases {
+        let want: Vec<f64> = x.iter().map(|&x| definition(x as f64)).collect();
+        for isa in Isa::available() {
+            let got = guarded(x.len(), |out| unary(isa, f, &x, out));
+            assert_close(&got, &want, 3e-7, &format!("{isa:?} {f:?}"));
+            let small = x.iter().zip(&got).zip(&want).filter(|((x, _), _)| x.abs() < 0.01);
+            for ((x, &g), &w) in small {
+                if !matches!(f, Unary::HardSigmoid { .. } | Unary::Softplus) {
+                    assert!(
+                        (g as f64 - w).abs() <= 8e-7 * w.abs() + 1e-40,
+                        "{isa:?} {f:?}({x}): {g}, not {w}"
+                    );
+                }
+            }
+            let limits = guarded(3, |out| unary(isa, f, &[f32::NAN, f32::INFINITY, -60.0], out));
+            assert!(limits[0].is_nan(), "{isa:?} {f:?} hides a NaN");
+            assert!(limits[1] == f32::INFINITY || limits[1] == 1.0 || f == Unary::Softsign, "{isa:?} {f:?}");
+            assert!(f != Unary::Softplus || limits[2] > 0.0, "{isa:?}");
+        }
+    }
+}
+
+#[test]
 fn special_values_of_unary_functions() {
     let x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
     for isa in Isa::available() {
