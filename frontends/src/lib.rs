@@ -1,1 +1,3 @@
 //! unfloat: frontends.
+#![forbid(unsafe_code)]
+pub mod keras;

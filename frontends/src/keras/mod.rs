@@ -1,0 +1,5 @@
+//! Keras models.
+mod config;
+mod container;
+mod problem;
+mod version;
