@@ -3,3 +3,4 @@ mod config;
 mod container;
 mod problem;
 mod version;
+mod weights;

@@ -1,73 +1,45 @@
-//! What the Keras importer reports.
+//! How the Keras importer reports: [`Diagnostic`]s, boxed so that results stay small.
 //!
-//! A [`Problem`] says where (file, place in the file, layer) and what, and, where there is one, what to do about it.
-//! Problems are collected, not thrown: a run lists every one that it can find.
+//! Every one says where (file, place in the file, layer), what was expected and found, and, where there is something,
+//! what to do. They are collected, not thrown: a run lists every one that it can find.
 
-/// How bad a [`Problem`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Severity {
-    /// The model is not imported.
-    Error,
-    /// The model is imported; the text says what was assumed.
-    Warning,
-}
-
-/// One finding about an input file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    /// Error or warning.
-    pub severity: Severity,
-    /// Label (base name) of the file; filled in by the container or the driver.
-    pub file: String,
-    /// Where in the file: an HDF5 path, a zip member, or a path into the JSON (`config.layers[3]`).
-    pub place: String,
-    /// Layer as `name (Class)`, when one is concerned.
-    pub layer: Option<String>,
-    /// What is wrong: expected, found.
-    pub message: String,
-    /// What the user can do.
-    pub help: Option<String>,
-}
+use unfloat_ir::{Diagnostic, Location};
 
 /// Result of a step that stops at its first problem.
-pub(crate) type Outcome<T> = Result<T, Box<Problem>>;
+pub(crate) type Outcome<T> = Result<T, Box<Diagnostic>>;
 
-impl Problem {
-    /// An error without a layer.
-    pub fn error(file: &str, place: impl Into<String>, message: impl Into<String>) -> Box<Problem> {
-        Box::new(Problem {
-            severity: Severity::Error,
-            file: file.to_owned(),
-            place: place.into(),
-            layer: None,
-            message: message.into(),
-            help: None,
-        })
-    }
+/// An error at a place of a file.
+pub(crate) fn error(file: &str, place: impl Into<String>, message: impl Into<String>) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(Location::file(file).at(place), message))
+}
 
-    /// A warning without a layer.
-    pub fn warning(file: &str, place: impl Into<String>, message: impl Into<String>) -> Box<Problem> {
-        let mut problem = Problem::error(file, place, message);
-        problem.severity = Severity::Warning;
-        problem
-    }
+/// A warning at a place of a file.
+pub(crate) fn warning(file: &str, place: impl Into<String>, message: impl Into<String>) -> Box<Diagnostic> {
+    Box::new(Diagnostic::warning(Location::file(file).at(place), message))
+}
 
+/// Additions to a boxed diagnostic.
+pub(crate) trait Annotate {
     /// Adds what the user can do.
-    pub fn help(mut self: Box<Self>, help: impl Into<String>) -> Box<Problem> {
-        self.help = Some(help.into());
+    fn with_help(self, help: impl Into<String>) -> Self;
+    /// Adds the layer, as `name (Class)`.
+    fn in_layer(self, layer: impl Into<String>) -> Self;
+}
+
+impl Annotate for Box<Diagnostic> {
+    fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = help.into();
         self
     }
-
-    /// Adds the layer.
-    pub fn layer(mut self: Box<Self>, layer: impl Into<String>) -> Box<Problem> {
-        self.layer = Some(layer.into());
+    fn in_layer(mut self, layer: impl Into<String>) -> Self {
+        self.at.layer = layer.into();
         self
     }
 }
 
-/// Shortens text from a file for a message: control characters become spaces and the rest is cut after 60 characters.
+/// Shortens text from a file for a message to 60 characters.
 pub(crate) fn clip(text: &str) -> String {
-    let mut out: String = text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut out: String = text.chars().take(60).collect();
     if text.chars().nth(60).is_some() {
         out.push('…');
     }

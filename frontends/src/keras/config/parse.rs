@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use unfloat_ir::Diagnostic;
 
 use super::inbound::{self, RawCall, RawRef};
 use super::keras1::{class_name, modernise};
 use super::order::sort_calls;
 use super::{Call, Layer, MAX_NESTING, Model, TensorRef};
-use crate::keras::problem::{Problem, clip};
+use crate::keras::problem::{Annotate, clip, error};
 use crate::keras::version::Generation;
 
 /// Operators of Keras 3 that mean the same as the layer of that name.
@@ -23,7 +24,7 @@ pub(crate) fn parse(
     place: &str,
     json: Value,
     generation: Generation,
-) -> Result<Model, Vec<Problem>> {
+) -> Result<Model, Vec<Diagnostic>> {
     let mut parser = Parser { file, generation, problems: Vec::new() };
     let prefix = if place.is_empty() { "config".to_owned() } else { format!("{place}: config") };
     let model = parser.model(json, &prefix, 0);
@@ -41,7 +42,7 @@ fn is_model(class: &str) -> bool {
 struct Parser<'a> {
     file: &'a str,
     generation: Generation,
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
 }
 
 /// A layer whose connections are still names.
@@ -52,7 +53,7 @@ struct RawLayer {
 
 impl Parser<'_> {
     fn report(&mut self, place: &str, message: impl Into<String>) {
-        self.problems.push(*Problem::error(self.file, place, message));
+        self.problems.push(*error(self.file, place, message));
     }
 
     fn model(&mut self, json: Value, place: &str, depth: usize) -> Option<Model> {
@@ -69,7 +70,7 @@ impl Parser<'_> {
         if !is_model(class) {
             let message = format!("the model's class '{}' is not Sequential or Functional", clip(&written));
             let help = "only models built from layers can be converted; a subclass of Model keeps its computation in Python code";
-            self.problems.push(*Problem::error(self.file, place, message).help(help));
+            self.problems.push(*error(self.file, place, message).with_help(help));
             return None;
         }
         let outer_name = map.remove("name");
@@ -296,7 +297,7 @@ impl Parser<'_> {
                 } else {
                     "the layer is connected to nothing"
                 };
-                let problem = Problem::error(self.file, layer.place.clone(), what).layer(layer.title());
+                let problem = error(self.file, layer.place.clone(), what).in_layer(layer.title());
                 self.problems.push(*problem);
                 continue;
             }

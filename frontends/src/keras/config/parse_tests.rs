@@ -24,7 +24,7 @@ fn read(json: Value) -> Result<Model, Vec<String>> {
 
 fn read_as(json: Value, generation: Generation) -> Result<Model, Vec<String>> {
     parse("m.h5", "model_config", json, generation)
-        .map_err(|list| list.iter().map(|p| format!("{}: {}", p.place, p.message)).collect())
+        .map_err(|list| list.iter().map(|p| format!("{}: {}", p.at.place, p.message)).collect())
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Typed access to the `config` object of one layer.
 //!
-//! In: a JSON map. Out: values of the expected type, or a [`Problem`] that names layer, key, expectation and finding.
+//! In: a JSON map. Out: values of the expected type, or a [`Diagnostic`] that names layer, key, expectation and finding.
 //! Every key that a layer reads is remembered: [`Config::finish`] refuses the ones that nobody read and that could
 //! change numbers, so an option this importer has never heard of is never dropped in silence.
 
@@ -8,8 +8,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
+use unfloat_ir::Diagnostic;
 
-use crate::keras::problem::{Outcome, Problem, clip};
+use crate::keras::problem::{Annotate, Outcome, clip, error};
 
 /// Keys that concern training, naming or storage and cannot change an inference.
 const HARMLESS: &[&str] = &[
@@ -62,12 +63,12 @@ impl<'a> Config<'a> {
     }
 
     /// An error about this layer.
-    pub fn error(&self, message: impl Into<String>) -> Box<Problem> {
-        Problem::error(self.file, self.place, message).layer(self.layer.clone())
+    pub fn error(&self, message: impl Into<String>) -> Box<Diagnostic> {
+        error(self.file, self.place, message).in_layer(self.layer.clone())
     }
 
     /// An error about one key: expected this, found that.
-    pub fn expected(&self, key: &str, expected: &str, found: &Value) -> Box<Problem> {
+    pub fn expected(&self, key: &str, expected: &str, found: &Value) -> Box<Diagnostic> {
         self.error(format!("'{key}': expected {expected}, found {}", clip(&found.to_string())))
     }
 
@@ -83,7 +84,7 @@ impl<'a> Config<'a> {
     }
 
     /// Error for a key that must be there.
-    pub fn missing(&self, key: &str, expected: &str) -> Box<Problem> {
+    pub fn missing(&self, key: &str, expected: &str) -> Box<Diagnostic> {
         self.error(format!("'{key}' is missing: expected {expected}"))
     }
 
@@ -219,7 +220,7 @@ impl<'a> Config<'a> {
         }
         Err(self
             .error(format!("unknown option {}: it might change the result", unread.join(", ")))
-            .help("if the option concerns training only, remove it from the configuration"))
+            .with_help("if the option concerns training only, remove it from the configuration"))
     }
 }
 
@@ -257,8 +258,8 @@ mod tests {
     #[test]
     fn errors_name_layer_key_expectation_and_finding() {
         let problem = with(json!({"strides": [1, 0]}), |c| c.spatial("strides", 2)).unwrap_err();
-        assert_eq!(problem.layer.as_deref(), Some("conv2d_3 (Conv2D)"));
-        assert_eq!(problem.place, "config.layers[3]");
+        assert_eq!(problem.at.layer, "conv2d_3 (Conv2D)");
+        assert_eq!(problem.at.place, "config.layers[3]");
         assert_eq!(problem.message, "'strides': expected two integers ≥ 1, found [1,0]");
         let problem = with(json!({}), |c| c.required("filters")).unwrap_err();
         assert_eq!(problem.message, "'filters' is missing: expected an integer ≥ 1");

@@ -12,8 +12,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::Value;
+use unfloat_ir::Diagnostic;
 
-use super::problem::{Outcome, Problem};
+use super::problem::{Annotate, Outcome, error};
 use super::version::Metadata;
 use archive::Archive;
 use hdf5::{Hdf5Store, SharedBytes};
@@ -91,7 +92,7 @@ pub(crate) fn open(file: ModelFile) -> Outcome<Opened> {
     Err(unknown_file(&label, &bytes))
 }
 
-fn unknown_file(label: &str, bytes: &[u8]) -> Box<Problem> {
+fn unknown_file(label: &str, bytes: &[u8]) -> Box<Diagnostic> {
     let known: &[(&[u8], &str, &str)] = &[
         (
             b"version https://git-lfs",
@@ -106,24 +107,24 @@ fn unknown_file(label: &str, bytes: &[u8]) -> Box<Problem> {
     ];
     let supported = "Keras files are .h5, .keras, .weights.h5 and JSON";
     if bytes.is_empty() {
-        return Problem::error(label, "", "the file is empty").help(supported);
+        return error(label, "", "the file is empty").with_help(supported);
     }
     if bytes.get(4..8) == Some(b"TFL3") {
-        return Problem::error(label, "", "the file is a TensorFlow Lite model").help(supported);
+        return error(label, "", "the file is a TensorFlow Lite model").with_help(supported);
     }
     match known.iter().find(|(magic, ..)| bytes.starts_with(magic)) {
-        Some((_, what, help)) => Problem::error(label, "", format!("the file is {what}")).help(*help),
+        Some((_, what, help)) => error(label, "", format!("the file is {what}")).with_help(*help),
         None => {
-            Problem::error(label, "", "the file is neither HDF5, nor a zip archive, nor JSON").help(supported)
+            error(label, "", "the file is neither HDF5, nor a zip archive, nor JSON").with_help(supported)
         }
     }
 }
 
 fn open_hdf5(label: &str, bytes: SharedBytes, place: &str) -> Outcome<Opened> {
-    let damaged = |at: &str, error: String| {
+    let damaged = |at: &str, reason: String| {
         let at = if place.is_empty() { at.to_owned() } else { format!("{place}:{at}") };
-        Problem::error(label, at, format!("damaged HDF5 file: {error}"))
-            .help("the file is truncated or corrupted; copy or save it again")
+        error(label, at, format!("damaged HDF5 file: {reason}"))
+            .with_help("the file is truncated or corrupted; copy or save it again")
     };
     let store = Hdf5Store::open(bytes).map_err(|e| damaged("/", e))?;
     let attribute = |group: &str, name: &str| {
@@ -153,8 +154,8 @@ fn open_hdf5(label: &str, bytes: SharedBytes, place: &str) -> Outcome<Opened> {
         root_metadata
     };
     if scheme.is_none() && architecture.is_none() {
-        return Err(Problem::error(label, "/", "the HDF5 file holds no Keras model: there is no attribute model_config, no layer_names and no group layers")
-            .help("save it with `model.save(\"model.h5\")` or `model.save_weights(\"model.weights.h5\")`"));
+        return Err(error(label, "/", "the HDF5 file holds no Keras model: there is no attribute model_config, no layer_names and no group layers")
+            .with_help("save it with `model.save(\"model.h5\")` or `model.save_weights(\"model.weights.h5\")`"));
     }
     let weights = scheme.map(|scheme| WeightSource {
         label: label.to_owned(),
@@ -169,14 +170,15 @@ fn open_hdf5(label: &str, bytes: SharedBytes, place: &str) -> Outcome<Opened> {
 fn open_archive(label: &str, bytes: Arc<Vec<u8>>) -> Outcome<Opened> {
     let help = "the file is truncated or corrupted; copy or save it again";
     let archive = Archive::open(bytes)
-        .map_err(|e| Problem::error(label, "", format!("damaged zip archive: {e}")).help(help))?;
-    let damaged = |member: &str, error: String| {
-        Problem::error(label, member, format!("damaged archive member: {error}")).help(help)
+        .map_err(|e| error(label, "", format!("damaged zip archive: {e}")).with_help(help))?;
+    let damaged = |member: &str, reason: String| {
+        error(label, member, format!("damaged archive member: {reason}")).with_help(help)
     };
     if !archive.has("config.json") {
         let message = "the zip archive holds no config.json, so it is not a .keras file";
-        return Err(Problem::error(label, "", message)
-            .help("PyTorch checkpoints and .npz files are zip archives too"));
+        return Err(
+            error(label, "", message).with_help("PyTorch checkpoints and .npz files are zip archives too")
+        );
     }
     let config = archive.member("config.json").map_err(|e| damaged("config.json", e))?;
     let (architecture, mut metadata) = parse_architecture(label, "config.json", config.as_ref())?;
@@ -207,7 +209,7 @@ fn open_json(label: &str, text: &[u8]) -> Outcome<Opened> {
 fn parse_architecture(label: &str, place: &str, text: &[u8]) -> Outcome<(Architecture, Metadata)> {
     let parse = |text: &[u8]| -> Outcome<Value> {
         serde_json::from_slice(text)
-            .map_err(|e| Problem::error(label, place, format!("the architecture is not valid JSON: {e}")))
+            .map_err(|e| error(label, place, format!("the architecture is not valid JSON: {e}")))
     };
     let mut json = parse(text)?;
     // `json.dump(model.to_json())` writes a JSON string that contains the JSON.
@@ -216,7 +218,7 @@ fn parse_architecture(label: &str, place: &str, text: &[u8]) -> Outcome<(Archite
     }
     if !json.get("class_name").is_some_and(Value::is_string) || json.get("config").is_none() {
         let message = "the JSON is not a Keras architecture: expected an object with class_name and config";
-        return Err(Problem::error(label, place, message).help("write it with `model.to_json()`"));
+        return Err(error(label, place, message).with_help("write it with `model.to_json()`"));
     }
     let metadata = metadata_of(&json);
     Ok((Architecture { place: place.to_owned(), json }, metadata))
