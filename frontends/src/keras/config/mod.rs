@@ -23,6 +23,8 @@ pub(crate) struct Model {
     pub name: String,
     /// True for Sequential: it counts its layers without the InputLayer when weights are numbered.
     pub sequential: bool,
+    /// False for a model that is frozen as a whole.
+    pub trainable: bool,
     /// Layers in the order of the configuration.
     pub layers: Vec<Layer>,
     /// Input layers in the order of the model's inputs.

@@ -206,6 +206,7 @@ impl Parser<'_> {
         place: &str,
         depth: usize,
     ) -> Option<Model> {
+        let trainable = config.get("trainable").and_then(Value::as_bool).unwrap_or(true);
         let (name, list, shape) = match config {
             Value::Array(_) => ("sequential".to_owned(), Some(config), build),
             Value::Object(mut map) => {
@@ -236,7 +237,7 @@ impl Parser<'_> {
         let last = layers.len() - 1;
         let outputs = vec![TensorRef { layer: last, call: 0, tensor: 0 }];
         let order = (0..=last).map(|index| (index, 0)).collect();
-        Some(Model { name, sequential: true, layers, inputs: vec![0], outputs, order })
+        Some(Model { name, sequential: true, trainable, layers, inputs: vec![0], outputs, order })
     }
 
     fn functional(
@@ -251,6 +252,7 @@ impl Parser<'_> {
             return None;
         };
         let name = Self::name(&map, outer_name.as_ref(), "model");
+        let trainable = map.get("trainable").and_then(Value::as_bool).unwrap_or(true);
         let raw = self.layer_list(map.remove("layers"), &format!("{place}.layers"), depth)?;
         let ends =
             |parser: &mut Self, key: &str| match inbound::endpoints(map.get(key).unwrap_or(&Value::Null)) {
@@ -269,7 +271,7 @@ impl Parser<'_> {
         let linked = self.link(raw, &inputs, &outputs, place)?;
         let Linked { layers, inputs, outputs } = linked;
         match sort_calls(&layers) {
-            Ok(order) => Some(Model { name, sequential: false, layers, inputs, outputs, order }),
+            Ok(order) => Some(Model { name, sequential: false, trainable, layers, inputs, outputs, order }),
             Err(stuck) => {
                 let names: Vec<String> = stuck.iter().take(8).map(|name| clip(name)).collect();
                 self.report(place, format!("the connections form a cycle through {}", names.join(", ")));

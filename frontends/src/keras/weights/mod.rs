@@ -93,23 +93,20 @@ pub(crate) fn assign(source: &WeightSource, owners: &[Owner<'_>], same_file: boo
 pub(crate) struct Leaf<'o> {
     pub path: &'o [usize],
     pub name: &'o str,
-    pub title: &'o str,
-    pub trainable: bool,
     pub wants: &'o Wants,
 }
 
 /// All leaves below `owner`, in order.
 pub(crate) fn leaves<'o>(owner: &'o Owner<'_>) -> Vec<Leaf<'o>> {
     match &owner.content {
-        Content::Leaf(wants) => vec![Leaf {
-            path: &owner.path,
-            name: owner.name,
-            title: &owner.title,
-            trainable: owner.trainable,
-            wants,
-        }],
+        Content::Leaf(wants) => vec![Leaf { path: &owner.path, name: owner.name, wants }],
         Content::Model(owners) => owners.iter().flat_map(leaves).collect(),
     }
+}
+
+/// Number of weights that all these layers need.
+pub(crate) fn needed(owners: &[Owner<'_>]) -> usize {
+    owners.iter().flat_map(leaves).map(|leaf| leaf.wants.slots().len()).sum()
 }
 
 impl Wants {
