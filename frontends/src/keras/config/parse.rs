@@ -305,7 +305,7 @@ impl Parser<'_> {
             }
             for (index, call) in calls.iter().enumerate() {
                 let at = format!("{}.inbound_nodes[{index}]", layer.place);
-                let args = call.args.iter().filter_map(|arg| self.resolve(&table, arg, &at)).collect();
+                let args = call.args.iter().filter_map(|arg| self.resolve(&table, arg, false, &at)).collect();
                 layer.calls.push(Call { args, extra: call.extra.clone() });
             }
             if input {
@@ -315,7 +315,7 @@ impl Parser<'_> {
         }
         let resolve_all = |parser: &mut Self, list: &[RawRef], key: &str| -> Vec<TensorRef> {
             let at = format!("{place}.{key}");
-            list.iter().filter_map(|end| parser.resolve(&table, end, &at)).collect()
+            list.iter().filter_map(|end| parser.resolve(&table, end, true, &at)).collect()
         };
         let input_refs = resolve_all(self, inputs, "input_layers");
         let outputs = resolve_all(self, outputs, "output_layers");
@@ -352,13 +352,14 @@ impl Parser<'_> {
         }
     }
 
-    fn resolve(&mut self, table: &Table, raw: &RawRef, place: &str) -> Option<TensorRef> {
+    fn resolve(&mut self, table: &Table, raw: &RawRef, at_end: bool, place: &str) -> Option<TensorRef> {
         let name = clip(&raw.layer);
         let Some(entry) = table.by_name.get(&raw.layer) else {
             self.report(place, format!("there is no layer called '{name}'"));
             return None;
         };
-        let call = raw.node.checked_sub(entry.first_node).filter(|call| *call < entry.calls);
+        let first = if at_end { entry.first_at_end } else { entry.first_inside };
+        let call = raw.node.checked_sub(first).filter(|call| *call < entry.calls);
         let Some(call) = call else {
             let count = entry.calls;
             self.report(
@@ -386,8 +387,10 @@ struct Linked {
 struct Entry {
     index: usize,
     calls: usize,
-    /// Index that the file gives to the first call.
-    first_node: usize,
+    /// Index that a connection between layers gives to the first call.
+    first_inside: usize,
+    /// Index that `output_layers` gives to the first call.
+    first_at_end: usize,
     outputs: usize,
 }
 
@@ -395,27 +398,42 @@ struct Table {
     by_name: BTreeMap<String, Entry>,
 }
 
+/// Smallest and largest call index by which each layer is referred to.
+fn ranges<'r>(references: impl Iterator<Item = &'r RawRef>) -> BTreeMap<&'r str, (usize, usize)> {
+    let mut found: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for reference in references {
+        let entry = found.entry(&reference.layer).or_insert((reference.node, reference.node));
+        *entry = (entry.0.min(reference.node), entry.1.max(reference.node));
+    }
+    found
+}
+
 impl Table {
     fn new(raw: &[RawLayer], outputs: &[RawRef], generation: Generation) -> Table {
-        // Smallest and largest call index by which each layer is referred to.
-        let mut range: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-        let references = raw.iter().flat_map(|raw| &raw.calls).flat_map(|call| &call.args);
-        for reference in references.chain(outputs) {
-            let entry = range.entry(&reference.layer).or_insert((reference.node, reference.node));
-            *entry = (entry.0.min(reference.node), entry.1.max(reference.node));
-        }
+        let inside = || raw.iter().flat_map(|raw| &raw.calls).flat_map(|call| &call.args);
+        let keras3 = generation == Generation::Keras3;
+        let all = ranges(inside().chain(outputs));
+        let ends = ranges(outputs.iter());
         let mut by_name = BTreeMap::new();
         for (index, RawLayer { layer, calls }) in raw.iter().enumerate() {
-            let count = if layer.is_input() { 1 } else { calls.len() };
+            let calls = if layer.is_input() { 1 } else { calls.len() };
             // Before Keras 3, a model that knows its own inputs has made its node 0 by itself, so its calls count
-            // from 1. A Sequential without an InputLayer has not; which of the two it was shows in the references.
-            let (least, most) = range.get(layer.name.as_str()).copied().unwrap_or((0, 0));
-            let from_one =
-                layer.body.is_some() && generation != Generation::Keras3 && least >= 1 && most <= count;
+            // from 1; a Sequential without an InputLayer has not, and which of the two it was shows in the
+            // references. Keras 3 counts from 0 inside, but its list of outputs still counts a Functional from 1.
+            let from_one = |range: &BTreeMap<&str, (usize, usize)>| {
+                range.get(layer.name.as_str()).is_some_and(|(least, most)| *least >= 1 && *most <= calls)
+            };
+            let body = layer.body.as_deref();
+            let (first_inside, first_at_end) = match (body, keras3) {
+                (None, _) => (false, false),
+                (Some(_), false) => (from_one(&all), from_one(&all)),
+                (Some(body), true) => (false, !body.sequential && from_one(&ends)),
+            };
             let entry = Entry {
                 index,
-                calls: count,
-                first_node: usize::from(from_one),
+                calls,
+                first_inside: usize::from(first_inside),
+                first_at_end: usize::from(first_at_end),
                 outputs: layer.output_count(),
             };
             by_name.entry(layer.name.clone()).or_insert(entry);

@@ -77,6 +77,13 @@ fn a_submodel_of_keras_2_counts_its_calls_from_one() {
     assert_eq!(new.layers[2].calls[0].args, [call(0), call(1)]);
     // A Sequential without an InputLayer counts from 0 in Keras 2, too.
     assert_eq!(read(model(0, 1)).unwrap().layers[2].calls[0].args, [call(0), call(1)]);
+    // The list of outputs counts a Functional from 1 in Keras 3, too.
+    let ends = |node| {
+        let mut json = model(0, 1);
+        json["config"]["output_layers"] = json!(["block", node, 0]);
+        read_as(json, Generation::Keras3).map(|model| model.outputs[0].call)
+    };
+    assert_eq!([ends(1), ends(2), ends(0)].map(Result::ok), [Some(0), Some(1), Some(0)]);
     let errors = read_as(model(1, 2), Generation::Keras3).unwrap_err();
     assert!(errors[0].contains("call 2 of 'block' does not exist: it is called 2 times"), "{errors:?}");
 }

@@ -22,7 +22,7 @@ impl Archive {
     /// Reads the central directory.
     pub fn open(bytes: Arc<Vec<u8>>) -> Result<Archive, ReadError> {
         let zip = ZipArchive::new(Cursor::new(bytes.as_slice())).map_err(|e| e.to_string())?;
-        let names = zip.file_names().map(str::to_owned).collect();
+        let names = zip.file_names().filter_map(Result::ok).map(|name| name.into_owned()).collect();
         Ok(Archive { bytes, names })
     }
 
@@ -45,7 +45,8 @@ impl Archive {
         if file.compression() == CompressionMethod::Stored {
             // Copying to nowhere makes the reader compare the checksum.
             std::io::copy(&mut file, &mut sink()).map_err(|e| e.to_string())?;
-            let start = usize::try_from(file.data_start()).map_err(|e| e.to_string())?;
+            let start =
+                file.data_start().and_then(|at| usize::try_from(at).ok()).ok_or("the member has no place")?;
             let length = usize::try_from(file.compressed_size()).map_err(|e| e.to_string())?;
             let end = start.checked_add(length).filter(|&end| end <= self.bytes.len());
             let end = end.ok_or("the member reaches beyond the end of the file")?;

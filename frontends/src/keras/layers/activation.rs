@@ -1,17 +1,17 @@
 //! Activations, as layers of their own, as strings in other layers, and as objects in other layers.
 //!
-//! In: a name or an object. Out: one node (none for `linear`). The meaning of `hard_sigmoid` depends on the generation:
+//! In: a name or an object. Out: one node (none for `linear`, several for `glu` and `sparsemax`). The meaning of `hard_sigmoid` depends on the generation:
 //! `clip(0.2 x + 0.5)` in Keras 1 and 2, `clip(x / 6 + 0.5)` in Keras 3. Refuses: custom functions.
 
 use serde_json::{Map, Value};
-use unfloat_ir::ops::{Binary, Softmax as SoftmaxOp, Unary};
-use unfloat_ir::{Layout, Tensor, ValueId};
+use unfloat_ir::ops::{Binary, Reduce, ReduceFn, Reshape, Slice, Softmax as SoftmaxOp, Unary};
+use unfloat_ir::{Layout, Shape, Tensor, ValueId};
 
 use super::{Layer, sample_axes, slots};
 use crate::keras::config::reader::Config;
 use crate::keras::facts::Facts;
 use crate::keras::lower::Cx;
-use crate::keras::problem::{Annotate, Outcome, clip};
+use crate::keras::problem::{Annotate, Outcome, clip, show_shape};
 use crate::keras::version::Generation;
 use crate::keras::weights::{Slot, Wants};
 
@@ -24,6 +24,10 @@ pub(crate) enum Function {
     Each(Unary),
     /// Softmax over axes that count the batch as 0, or its logarithm.
     Softmax { axes: Vec<i64>, log: bool },
+    /// Keras' sparsemax along the last axis.
+    Sparsemax,
+    /// First half of the last axis times the sigmoid of the second (Dauphin et al., 2017).
+    Glu,
 }
 
 /// Klambauer et al., 2017.
@@ -39,6 +43,8 @@ fn named(name: &str, generation: Generation) -> Option<Function> {
         "linear" => return Some(Function::Linear),
         "softmax" => return Some(Function::Softmax { axes: vec![-1], log: false }),
         "log_softmax" => return Some(Function::Softmax { axes: vec![-1], log: true }),
+        "sparsemax" => return Some(Function::Sparsemax),
+        "glu" => return Some(Function::Glu),
         "relu" => Unary::Relu,
         "relu6" => Unary::Clip { lo: 0.0, hi: 6.0 },
         "leaky_relu" => Unary::LeakyRelu { alpha: 0.2 },
@@ -124,16 +130,98 @@ impl Function {
                 let axes = sample_axes(cx, "axis", axes, cx.ty(x).rank())?;
                 cx.node(SoftmaxOp { axes, log: *log }, &[x])
             }
+            Function::Sparsemax => sparsemax(cx, x),
+            Function::Glu => glu(cx, x),
         }
     }
 
     /// Whether the function means the same with one more axis in front.
     pub fn maps_over_time(&self) -> bool {
         match self {
-            Function::Linear | Function::Each(_) => true,
+            Function::Linear | Function::Each(_) | Function::Sparsemax | Function::Glu => true,
             Function::Softmax { axes, .. } => axes.iter().all(|axis| *axis < 0),
         }
     }
+}
+
+fn glu(cx: &mut Cx<'_, '_>, x: ValueId) -> Outcome<ValueId> {
+    let dims = cx.dims(x);
+    let half = match dims.last() {
+        Some(last) if last % 2 == 0 => last / 2,
+        _ => return Err(cx.error("glu halves the last axis, which must have an even extent")),
+    };
+    let part = |cx: &mut Cx<'_, '_>, from: usize| {
+        let (mut begin, mut size) = (vec![0; dims.len()], dims.clone());
+        if let (Some(begin), Some(size)) = (begin.last_mut(), size.last_mut()) {
+            (*begin, *size) = (from, half);
+        }
+        cx.node(Slice { begin, size, step: vec![1; dims.len()] }, &[x])
+    };
+    let value = part(cx, 0)?;
+    let gate = part(cx, half)?;
+    let gate = cx.node(Unary::Sigmoid, &[gate])?;
+    cx.node(Binary::Mul, &[value, gate])
+}
+
+/// Longest axis for [`sparsemax`], which compares all pairs.
+const MAX_SPARSEMAX: usize = 1024;
+
+/// Keras 3's `sparsemax`: `max(z − τ, 0)`, `τ = (Σ S_i − 1) / k` over the `k` elements of the support, `S_i` being the
+/// sum of the elements down to the `i`-th in falling order. Martins and Astudillo (2016) have the last `S_i` where Keras
+/// has their sum, so Keras' result does not sum to 1; a model trained with it is converted as it was trained.
+///
+/// Without sorting: the rank of an element is the number of elements before it, an element being before another when it
+/// is greater, or equal and not later.
+fn sparsemax(cx: &mut Cx<'_, '_>, z: ValueId) -> Outcome<ValueId> {
+    let (dims, layout) = (cx.dims(z), cx.ty(z).layout);
+    let Some((&n, lead)) = dims.split_last() else { return Err(cx.error("sparsemax of a scalar")) };
+    if dims.len() >= Shape::MAX_RANK || n > MAX_SPARSEMAX {
+        return Err(cx.error(format!("sparsemax of the shape {} is not supported", show_shape(&dims))));
+    }
+    let last = dims.len();
+    let reshaped = |cx: &mut Cx<'_, '_>, x: ValueId, tail: [usize; 2]| {
+        let shape: Vec<usize> = lead.iter().copied().chain(tail).collect();
+        let layout = Layout::anonymous(shape.len());
+        cx.node(Reshape { shape: shape.into(), layout }, &[x])
+    };
+    let total = |cx: &mut Cx<'_, '_>, x: ValueId, axis: usize| {
+        cx.node(Reduce { f: ReduceFn::Sum, axes: vec![axis], keep: true }, &[x])
+    };
+    let one = cx.constant("one", || Tensor::f32([], Layout::anonymous(0), vec![1.0]));
+    // 1 where the element of the column may stand before that of the row when both are equal.
+    let earlier = cx.constant("earlier", || {
+        let cell = |at: usize| if at % n <= at / n { 1.0 } else { 0.0 };
+        Tensor::f32([n, n], Layout::anonymous(2), (0..n * n).map(cell).collect())
+    });
+    // 1 where x ≥ 0: no two floats of any use differ by less than 1e-30.
+    let not_negative = Unary::HardSigmoid { alpha: 1e30, beta: 1.0 };
+    let not_positive = Unary::HardSigmoid { alpha: -1e30, beta: 1.0 };
+    let others = reshaped(cx, z, [1, n])?;
+    let own = reshaped(cx, z, [n, 1])?;
+    let difference = cx.node(Binary::Sub, &[others, own])?;
+    let not_less = cx.node(not_negative, &[difference])?;
+    let not_greater = cx.node(not_positive, &[difference])?;
+    let greater = cx.node(Binary::Sub, &[one, not_greater])?;
+    let equal = cx.node(Binary::Sub, &[not_less, greater])?;
+    let equal_before = cx.node(Binary::Mul, &[equal, earlier])?;
+    let before = cx.node(Binary::Add, &[greater, equal_before])?;
+    let count = total(cx, before, last)?;
+    let counted = cx.node(Binary::Mul, &[before, others])?;
+    let sum = total(cx, counted, last)?;
+    let excess = cx.node(Binary::Sub, &[sum, one])?;
+    let bound = cx.node(Binary::Div, &[excess, count])?;
+    let over = cx.node(Binary::Sub, &[own, bound])?;
+    let outside = cx.node(not_positive, &[over])?;
+    let support = cx.node(Binary::Sub, &[one, outside])?;
+    let size = total(cx, support, last - 1)?;
+    let kept = cx.node(Binary::Mul, &[support, sum])?;
+    let kept = total(cx, kept, last - 1)?;
+    let excess = cx.node(Binary::Sub, &[kept, one])?;
+    let tau = cx.node(Binary::Div, &[excess, size])?;
+    let shape: Vec<usize> = lead.iter().copied().chain([1]).collect();
+    let tau = cx.node(Reshape { shape: shape.into(), layout }, &[tau])?;
+    let shifted = cx.node(Binary::Sub, &[z, tau])?;
+    cx.node(Unary::Relu, &[shifted])
 }
 
 impl Layer for Function {

@@ -44,6 +44,7 @@ pub(crate) const LAYERS: &[(&str, Parse, &str)] = &[
     ("GlobalMaxPooling1D", super::pool::global_max_1d, "maximum over space"),
     ("GlobalMaxPooling2D", super::pool::global_max_2d, "maximum over space"),
     ("GlobalMaxPooling3D", super::pool::global_max_3d, "maximum over space"),
+    ("Identity", super::identity::identity, "identity"),
     ("LayerNormalization", super::norm::layer_norm, "layer normalisation"),
     ("LeakyReLU", super::activation::leaky_relu, "the function"),
     ("MaxPooling1D", super::pool::max_1d, "maximum over windows"),

@@ -54,7 +54,7 @@ fn separable(config: &Config<'_>, facts: &Facts, rank: usize, pointwise: bool) -
         config.ignore(&["filters"]);
     }
     let even = geometry.kernel.iter().any(|k| k % 2 == 0);
-    if facts.backend == Backend::Theano && geometry.padding == Padding::Same && even {
+    if pointwise && facts.backend == Backend::Theano && geometry.padding == Padding::Same && even {
         // There the result has a cell more than the layer's own shape rule says.
         return Err(config.error("an even kernel_size with padding='same' has no consistent shape on Theano"));
     }

@@ -57,7 +57,7 @@ fn resolve(target: &[i64], elements: usize) -> Option<Vec<usize>> {
     let open = target.iter().filter(|dim| **dim == -1).count();
     let rest = match open {
         0 if known == elements => 1,
-        1 if known > 0 && elements % known == 0 => elements / known,
+        1 if known > 0 && elements.is_multiple_of(known) => elements / known,
         _ => return None,
     };
     target.iter().map(|dim| if *dim == -1 { Some(rest) } else { usize::try_from(*dim).ok() }).collect()
