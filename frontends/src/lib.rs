@@ -1,3 +1,8 @@
-//! unfloat: frontends.
+//! What reads other tools' model files into a graph.
+//!
+//! | module | reads |
+//! |---|---|
+//! | [`keras`] | `.h5`, `.keras`, `.weights.h5` and JSON of Keras 1 to 3 |
 #![forbid(unsafe_code)]
+
 pub mod keras;

@@ -7,12 +7,12 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`container`] | bytes to JSON, metadata, arrays |
-//! | [`config`] | JSON to one typed form |
-//! | [`facts`] | who wrote the file, and what follows |
-//! | [`weights`] | which array belongs to which layer |
-//! | [`layers`] | one file per family of layers |
-//! | [`lower`] | layers to nodes |
+//! | `container` | bytes to JSON, metadata, arrays |
+//! | `config` | JSON to one typed form |
+//! | `facts` | who wrote the file, and what follows |
+//! | `weights` | which array belongs to which layer |
+//! | `layers` | one file per family of layers |
+//! | `lower` | layers to nodes |
 
 mod config;
 mod container;
