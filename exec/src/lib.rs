@@ -1,6 +1,6 @@
 //! The native executor.
 //!
-//! [`reference`] evaluates one op at a time and is obviously right; [`kernels`] are what the fast executor is
+//! [`mod@reference`] evaluates one op at a time and is obviously right; [`kernels`] are what the fast executor is
 //! made of, each with a test against a safe twin; [`plan`] puts them together.
 
 #![deny(unsafe_code)]

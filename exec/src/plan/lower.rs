@@ -2,8 +2,8 @@
 
 use super::step::{FILL, Place, Segment, Source, Step, Work};
 use super::storage::{Life, assign};
-use super::{CHUNK, Plan, PlanOptions};
-use crate::kernels::{self, Activation, ConvShape, KernelError, PoolKind, PoolShape};
+use super::{CHUNK, GROUP, Plan, PlanOptions};
+use crate::kernels::{self, Activation, ConvShape, ConvTransposeShape, KernelError, PoolKind, PoolShape};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use unfloat_ir::arena::Handle;
@@ -95,6 +95,7 @@ impl<'g> Lowering<'g> {
         let plain = (Activation::None, node.output);
         let fast = match &node.op {
             Op::Conv(c) => self.conv_shape(node, c).is_some(),
+            Op::ConvTranspose(c) => self.transpose_shape(node, c).is_some(),
             Op::Dense(_) => true,
             _ => false,
         };
@@ -125,7 +126,7 @@ impl<'g> Lowering<'g> {
     fn work(&self, node: &Node, activation: Activation) -> Result<(Work, Vec<ValueId>), KernelError> {
         let fast = match &node.op {
             Op::Conv(c) => self.conv(node, c, activation)?,
-            Op::ConvTranspose(c) => self.conv_transpose(node, c)?,
+            Op::ConvTranspose(c) => self.conv_transpose(node, c, activation)?,
             Op::Dense(_) => self.dense(node, activation)?,
             Op::MaxPool(p) => self.pool(node, &p.window, PoolKind::Max)?,
             Op::AvgPool(p) if p.count_include_pad => self.pool(node, &p.window, PoolKind::AveragePadded)?,
@@ -185,63 +186,28 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// A transposed convolution is a convolution, with the kernel mirrored, over the input with `stride − 1`
-    /// zeros between its cells (Dumoulin and Visin, 2016).
-    fn conv_transpose(&self, node: &Node, op: &ConvTranspose) -> Fast {
-        let x = self.ty(node.inputs[0]);
-        let out = self.ty(node.output);
-        let (Some((extents, channels)), Some((weight, bias))) =
-            (channels_last(x, op.kernel.len()), self.weights(node))
-        else {
+    fn conv_transpose(&self, node: &Node, op: &ConvTranspose, activation: Activation) -> Fast {
+        let (Some(shape), Some((weight, bias))) = (self.transpose_shape(node, op), self.weights(node)) else {
             return Ok(None);
         };
-        let (kernel, strides) = (three(&op.kernel, 1), three(&op.strides, 1));
-        let (dilations, crop, output) = (three(&op.dilations, 1), three(&op.crop, 0), three(&op.output, 1));
-        let (mut spread, mut pad_begin, mut pad_end) = ([0; 3], [0; 3], [0; 3]);
-        for i in 0..3 {
-            let reach = (kernel[i] - 1) * dilations[i];
-            spread[i] = extents[i].saturating_sub(1) * strides[i] + 1;
-            let (Some(begin), Some(end)) =
-                (reach.checked_sub(crop[i]), (output[i] + crop[i]).checked_sub(spread[i]))
-            else {
-                return Ok(None);
-            };
-            (pad_begin[i], pad_end[i]) = (begin, end);
-        }
-        let spread_len = spread.iter().product::<usize>().saturating_mul(channels);
-        if extents.contains(&0) || spread_len >= FILL as usize {
-            return Ok(None);
-        }
-        let shape = ConvShape {
-            input: spread,
+        let kernel = kernels::ConvTranspose::new(self.options.isa, &shape, weight, bias, activation)?;
+        Ok(Some((Work::ConvTranspose(kernel), vec![node.inputs[0]])))
+    }
+
+    /// The kernel's shape of a channels-last transposed convolution over at most three axes.
+    fn transpose_shape(&self, node: &Node, op: &ConvTranspose) -> Option<ConvTransposeShape> {
+        let (extents, channels) = channels_last(self.ty(node.inputs[0]), op.kernel.len())?;
+        Some(ConvTransposeShape {
+            input: extents,
             in_channels: channels,
-            out_channels: out.shape[out.rank() - 1],
-            kernel,
-            stride: [1; 3],
-            dilation: dilations,
-            pad_begin,
-            pad_end,
+            out_channels: *self.ty(node.output).shape.last()?,
+            kernel: three(&op.kernel, 1),
+            stride: three(&op.strides, 1),
+            dilation: three(&op.dilations, 1),
+            crop: three(&op.crop, 0),
+            output: three(&op.output, 1),
             groups: op.groups,
-        };
-        let w = self.ty(node.inputs[1]);
-        let spatial: Vec<usize> = (1..=op.kernel.len()).collect();
-        let mirrored = Tensor::f32(w.shape.clone(), w.layout, weight.to_vec()).flipped(&spatial);
-        let mirrored = mirrored.as_f32().unwrap_or(&[]);
-        let conv = kernels::Conv::new(self.options.isa, &shape, mirrored, bias, Activation::None)?;
-        let mut map = vec![FILL; spread_len];
-        let mut cell = 0;
-        for d in 0..extents[0] {
-            for h in 0..extents[1] {
-                for w in 0..extents[2] {
-                    let at = (d * strides[0] * spread[1] + h * strides[1]) * spread[2] + w * strides[2];
-                    for c in 0..channels {
-                        map[at * channels + c] = (cell * channels + c) as u32;
-                    }
-                    cell += 1;
-                }
-            }
-        }
-        Ok(Some((Work::Spread { map, spread_len, conv }, vec![node.inputs[0]])))
+        })
     }
 
     fn dense(&self, node: &Node, activation: Activation) -> Fast {
@@ -294,7 +260,6 @@ impl<'g> Lowering<'g> {
             &b.shape[first..]
         };
         let repeats = a.shape == out.shape && out.shape.ends_with(unpadded);
-        // A computed operand repeats within its own sample: such steps take one sample at a time.
         if !repeats || out.shape.contains(&0) {
             return None;
         }
@@ -303,8 +268,9 @@ impl<'g> Lowering<'g> {
             Binary::Sub => kernels::Binary::Sub,
             Binary::Mul => kernels::Binary::Mul,
             Binary::Div => kernels::Binary::Div,
-            // The kernels' maximum and minimum do not keep every NaN.
-            Binary::Max | Binary::Min | Binary::Pow | Binary::Prelu => {
+            Binary::Max => kernels::Binary::Max,
+            Binary::Min => kernels::Binary::Min,
+            Binary::Pow | Binary::Prelu => {
                 return Some((Work::BinaryPlain(f), node.inputs.clone()));
             }
         };
@@ -366,8 +332,17 @@ fn unary(f: Unary) -> Work {
         Unary::LeakyRelu { alpha } => activation(Activation::Leaky { slope: alpha }),
         Unary::Clip { lo, hi } if lo <= hi => activation(Activation::Clip { lo, hi }),
         Unary::Sigmoid => Work::Unary(kernels::Unary::Sigmoid),
+        Unary::HardSigmoid { alpha, beta } => Work::Unary(kernels::Unary::HardSigmoid { alpha, beta }),
         Unary::Tanh => Work::Unary(kernels::Unary::Tanh),
         Unary::Exp => Work::Unary(kernels::Unary::Exp),
+        Unary::Elu { alpha } => Work::Unary(kernels::Unary::Elu { alpha, scale: 1.0 }),
+        Unary::Selu { alpha, scale } => Work::Unary(kernels::Unary::Elu { alpha, scale }),
+        Unary::Silu => Work::Unary(kernels::Unary::Silu),
+        Unary::HardSwish => Work::Unary(kernels::Unary::HardSwish),
+        Unary::Gelu => Work::Unary(kernels::Unary::Gelu),
+        Unary::GeluTanh => Work::Unary(kernels::Unary::GeluTanh),
+        Unary::Softplus => Work::Unary(kernels::Unary::Softplus),
+        Unary::Softsign => Work::Unary(kernels::Unary::Softsign),
         other => Work::UnaryPlain(other),
     }
 }
@@ -431,19 +406,25 @@ fn place(
             _ => Place { shared: false, offset: 0, len: 0 },
         };
         let together = draft.work.wants_company();
+        let sources: Vec<Source> = draft.inputs.iter().map(|&v| source(v)).collect();
+        let constant: Vec<bool> = sources.iter().map(|s| matches!(s, Source::Const(_))).collect();
+        let len = |v: &ValueId| graph.ty(*v).shape.num_elements();
+        let repeats: Vec<bool> = draft.inputs.iter().map(|v| len(v) != to.len).collect();
         let step = Step {
-            sources: draft.inputs.iter().map(|&v| source(v)).collect(),
+            single: !draft.work.takes_several(&constant, &repeats),
+            sources,
             work: draft.work,
             to,
             at: (&draft.node.origin).into(),
         };
         match segments.get_mut(segment) {
-            Some(Segment::PerSample(steps)) => steps.push(step),
+            Some(Segment::Grouped(steps)) => steps.push(step),
             _ if together => segments.push(Segment::Together(Box::new(step))),
-            _ => segments.push(Segment::PerSample(vec![step])),
+            _ => segments.push(Segment::Grouped(vec![step])),
         }
     }
-    Ok(Plan { isa: options.isa, segments, local_len, shared_len, scratch_len, chunk, inputs, outputs })
+    let group = GROUP.min(chunk);
+    Ok(Plan { isa: options.isa, segments, local_len, shared_len, scratch_len, chunk, group, inputs, outputs })
 }
 
 fn empty(graph: &Graph, value: ValueId) -> Arc<Tensor> {
@@ -518,8 +499,13 @@ fn chunk(
     [local, shared, scratch]: [usize; 3],
 ) -> Result<usize, Diagnostics> {
     let limit = options.memory_limit / size_of::<f32>();
-    let rest = limit.checked_sub(local.saturating_add(scratch));
-    let chunk = rest.map_or(0, |rest| rest.checked_div(shared).unwrap_or(CHUNK)).min(CHUNK);
+    let rest = limit.checked_sub(scratch);
+    // A group is no larger than the chunk: a chunk of one sample has the smallest buffers.
+    let fits = |chunk: usize| {
+        let needed = shared.saturating_mul(chunk).saturating_add(local.saturating_mul(chunk.min(GROUP)));
+        rest.is_some_and(|rest| needed <= rest)
+    };
+    let chunk = (1..=CHUNK).rev().find(|&c| fits(c)).unwrap_or(0);
     if chunk > 0 {
         return Ok(chunk);
     }

@@ -5,9 +5,9 @@
 //! **Refuses:** graphs whose buffers would exceed the memory limit, with the layer that needs most.
 //!
 //! A plan packs every weight for the machine's instruction set, fuses activations into the convolution or dense
-//! layer before them, and lays all values out in two arenas: one for values that live within a sample's own
-//! steps, one for values that a whole chunk of samples shares. Samples go one by one through convolutions, which
-//! keeps their maps in the cache, and together through large dense layers, which reads those weights once.
+//! layer before them, and lays all values out in two arenas: one for values that live within a group's own
+//! steps, one for values that a whole chunk of samples shares. Samples go in small groups through convolutions, which
+//! keeps their maps in the cache, and all together through large dense layers, which reads those weights once.
 //! Threads share a plan and take chunks of samples. A sample gives the same bits at every place of every
 //! batch, under every number of threads.
 
@@ -41,16 +41,23 @@ impl Default for PlanOptions {
 /// The most samples that go through a dense layer together. More would not read its weights noticeably less often.
 const CHUNK: usize = 32;
 
+/// Samples that go through the other layers together: their maps still fit the second-level cache, and a layer's
+/// weights stay in the first one for all of them.
+const GROUP: usize = 4;
+
 /// A graph ready to run.
 pub struct Plan {
     isa: Isa,
     segments: Vec<Segment>,
-    /// f32 of arena per sample, for values that live within one sample's steps.
+    /// f32 of arena per sample, for values that live within one group's steps.
     local_len: usize,
     /// f32 of arena per sample of a chunk, for values that a chunk shares.
     shared_len: usize,
     scratch_len: usize,
+    /// Samples that share an arena.
     chunk: usize,
+    /// Samples that go through a segment's steps together.
+    group: usize,
     /// Per graph input: its name, and f32 per sample.
     inputs: Vec<(String, usize)>,
     /// Per graph output: where it lies, and f32 per sample.

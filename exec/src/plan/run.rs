@@ -15,7 +15,7 @@ pub struct Workspace {
 impl Workspace {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
-            local: AlignedBuffer::zeroed(plan.local_len),
+            local: AlignedBuffer::zeroed(plan.local_len * plan.group),
             shared: AlignedBuffer::zeroed(plan.shared_len * plan.chunk),
             scratch: AlignedBuffer::zeroed(plan.scratch_len),
         }
@@ -122,10 +122,14 @@ fn run_task(
     for segment in &plan.segments {
         match segment {
             Segment::Together(step) => chunk.step(step, 0, task.count, local, shared, scratch)?,
-            Segment::PerSample(steps) => {
-                for sample in 0..task.count {
+            Segment::Grouped(steps) => {
+                for first in (0..task.count).step_by(plan.group) {
+                    let count = plan.group.min(task.count - first);
                     for step in steps {
-                        chunk.step(step, sample, 1, local, shared, scratch)?;
+                        let size = if step.single { 1 } else { count };
+                        for sample in (first..first + count).step_by(size) {
+                            chunk.step(step, sample, size, local, shared, scratch)?;
+                        }
                     }
                 }
             }
@@ -201,7 +205,11 @@ impl<'a> Halves<'a> {
 impl<'a> Chunk<'a> {
     /// Where `sample` of a place begins in its arena.
     fn begin(&self, place: &Place, sample: usize) -> usize {
-        if place.shared { place.offset * self.plan.chunk + sample * place.len } else { place.offset }
+        if place.shared {
+            place.offset * self.plan.chunk + sample * place.len
+        } else {
+            place.offset * self.plan.group + sample % self.plan.group * place.len
+        }
     }
 
     fn step(
@@ -212,10 +220,7 @@ impl<'a> Chunk<'a> {
         local: &'a mut [f32],
         shared: &'a mut [f32],
         scratch: &mut [f32],
-    ) -> Result<(), Diagnostics>
-    where
-        'a: 'a,
-    {
+    ) -> Result<(), Diagnostics> {
         let (begin, len) = (self.begin(&step.to, sample), step.to.len * count);
         let (local, shared, to) = if step.to.shared {
             let (shared, to) = Halves::split(shared, begin, len);

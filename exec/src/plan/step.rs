@@ -32,19 +32,22 @@ pub(super) struct Step {
     pub work: Work,
     pub sources: Vec<Source>,
     pub to: Place,
+    /// Whether it takes one sample at a time.
+    pub single: bool,
     /// For errors.
     pub at: Location,
 }
 
-/// Steps that are run for one sample after another, or one step that takes a whole chunk.
+/// Steps that are run for a few samples after a few others, or one step that takes a whole chunk.
 pub(super) enum Segment {
-    PerSample(Vec<Step>),
+    Grouped(Vec<Step>),
     Together(Box<Step>),
 }
 
-/// What a step does. All of it takes any number of samples one after another, but for `Reference`.
+/// What a step does, on samples one after another.
 pub(super) enum Work {
     Conv(kernels::Conv),
+    ConvTranspose(kernels::ConvTranspose),
     /// A dense layer, over `rows` vectors per sample.
     Dense {
         kernel: kernels::Dense,
@@ -81,12 +84,6 @@ pub(super) enum Work {
         outer: usize,
         rows: Vec<usize>,
     },
-    /// Zeros between the elements, then a convolution with the mirrored kernel.
-    Spread {
-        map: Vec<u32>,
-        spread_len: usize,
-        conv: kernels::Conv,
-    },
     /// The op's own reference evaluation, one sample.
     Reference {
         op: Op,
@@ -103,8 +100,19 @@ impl Work {
     pub fn scratch_len(&self) -> usize {
         match self {
             Work::Conv(conv) => conv.scratch_len(),
-            Work::Spread { spread_len, conv, .. } => spread_len + conv.scratch_len(),
+            Work::ConvTranspose(conv) => conv.scratch_len(),
             _ => 0,
+        }
+    }
+
+    /// Whether it takes any number of samples, when each of its operands varies with the sample (`constant` tells
+    /// which do not) and is as long as the result (`repeats` tells which are shorter).
+    pub fn takes_several(&self, constant: &[bool], repeats: &[bool]) -> bool {
+        match self {
+            Work::Reference { .. } => false,
+            // The second operand starts again with each sample: a shorter one may, if every sample has the same.
+            Work::Binary(_) | Work::BinaryPlain(_) => !constant[0] && (constant[1] || !repeats[1]),
+            _ => !constant.contains(&true),
         }
     }
 
@@ -129,6 +137,7 @@ impl Work {
         let x: &[f32] = from.first().copied().unwrap_or(&[]);
         match self {
             Work::Conv(conv) => conv.run(batch, x, to, scratch),
+            Work::ConvTranspose(conv) => conv.run(batch, x, to, scratch),
             Work::Dense { kernel, rows } => kernel.run(batch * rows, x, to),
             Work::Pool(pool) => pool.run(batch, x, to),
             Work::Unary(f) => kernels::unary(isa, *f, x, to),
@@ -166,15 +175,6 @@ impl Work {
                         row.copy_from_slice(&part[i * n..(i + 1) * n]);
                         to = rest;
                     }
-                }
-                Ok(())
-            }
-            Work::Spread { map, spread_len, conv } => {
-                let (spread, scratch) = scratch.split_at_mut(*spread_len);
-                let len = x.len().checked_div(batch).unwrap_or(0);
-                for (s, to) in to.chunks_exact_mut(conv.output_len().max(1)).enumerate() {
-                    gather(map, 0.0, &x[s * len..(s + 1) * len], spread);
-                    conv.run(1, spread, to, scratch)?;
                 }
                 Ok(())
             }
