@@ -4,7 +4,7 @@
 //! the place and the layer. Refuses, with every finding of a run: weights of other shapes, weights that are NaN or
 //! infinite, shapes that do not fit, values of more than [`MAX_VALUE`] elements, more than [`MAX_CALLS`] calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use unfloat_ir::{Diagnostic, Graph, Layout, Op, Origin, Shape, Tensor, TensorType, ValueId};
 
@@ -18,6 +18,8 @@ use super::weights::Assignment;
 
 /// Most elements of one value: 1 GiB of f32.
 pub(crate) const MAX_VALUE: usize = 1 << 28;
+/// Most elements of a constant that the file implies without holding it: 4 MiB of f32.
+const MAX_IMPLIED: usize = 1 << 20;
 /// Most calls of layers; nested models that call nested models multiply.
 pub(crate) const MAX_CALLS: usize = 1 << 15;
 
@@ -59,13 +61,13 @@ pub(crate) fn lower(
         constants: BTreeMap::new(),
         numbers: BTreeMap::new(),
         calls: 0,
-        stand_ins: 1 << 20,
+        stand_ins: MAX_IMPLIED,
         findings: Vec::new(),
     };
     let inputs: Vec<Option<ValueId>> =
         model.inputs.iter().map(|index| state.graph_input(model, prepared, *index)).collect();
     let results = state.model(model, prepared, &inputs, &mut Vec::new(), "");
-    let mut names: Vec<String> = Vec::new();
+    let mut names: BTreeSet<String> = BTreeSet::new();
     for (output, value) in model.outputs.iter().zip(results) {
         let base = model.layers.get(output.layer).map_or_else(String::new, |layer| layer.name.clone());
         let mut name = base.clone();
@@ -77,7 +79,7 @@ pub(crate) fn lower(
         if let Some(value) = value {
             state.graph.add_output(&name, value);
         }
-        names.push(name);
+        names.insert(name);
     }
     findings.append(&mut state.findings);
     state.graph
@@ -287,9 +289,21 @@ impl Cx<'_, '_> {
         self.node(unfloat_ir::ops::Reshape { shape, layout }, &[value])
     }
 
-    /// A constant that the layer makes without weights; made once for all calls.
-    pub fn constant(&mut self, role: &'static str, make: impl FnOnce() -> Tensor) -> ValueId {
-        self.cached(role, |_| Ok(make())).unwrap_or_else(|never: std::convert::Infallible| match never {})
+    /// A constant that the layer makes without weights; made once for all calls. It may have [`MAX_IMPLIED`] elements.
+    pub fn constant(
+        &mut self,
+        role: &'static str,
+        shape: &[usize],
+        make: impl FnOnce() -> Tensor,
+    ) -> Outcome<ValueId> {
+        let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        if elements.is_none_or(|n| n > MAX_IMPLIED) {
+            let shape = clip(&show_shape(shape));
+            return Err(self.error(format!(
+                "{role}: a constant of shape {shape} that the file does not hold is too large"
+            )));
+        }
+        self.weight_constant(role, |_| Ok(make()))
     }
 
     /// A constant that the layer makes from its weights; made once for all calls.
@@ -298,14 +312,6 @@ impl Cx<'_, '_> {
         role: &'static str,
         make: impl FnOnce(&mut Self) -> Outcome<Tensor>,
     ) -> Outcome<ValueId> {
-        self.cached(role, make)
-    }
-
-    fn cached<E>(
-        &mut self,
-        role: &'static str,
-        make: impl FnOnce(&mut Self) -> Result<Tensor, E>,
-    ) -> Result<ValueId, E> {
         let key = (self.path.to_vec(), role);
         if let Some(value) = self.state.constants.get(&key) {
             return Ok(*value);

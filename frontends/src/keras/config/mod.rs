@@ -3,7 +3,7 @@
 //! In: `{"class_name": …, "config": …}` as Keras 1, 2 or 3 writes it. Out: [`Model`], in which Sequential and Functional
 //! look the same, connections are resolved to indexes, Keras 1 spellings are replaced, and the calls have an order.
 //! Refuses, all at once: unknown or duplicate names, references to calls that do not exist, cycles, nesting beyond
-//! [`MAX_NESTING`].
+//! [`MAX_NESTING`], more than [`MAX_LAYERS`] layers.
 
 pub(crate) mod inbound;
 pub(crate) mod keras1;
@@ -15,6 +15,12 @@ use serde_json::{Map, Value};
 
 /// Deepest nesting of models in models.
 pub(crate) const MAX_NESTING: usize = 16;
+
+/// Most layers of one model; the largest published ones have about a thousand.
+pub(crate) const MAX_LAYERS: usize = 1 << 14;
+
+/// Most inputs, and most outputs, of one model.
+pub(crate) const MAX_ENDS: usize = 1 << 10;
 
 /// A Sequential or Functional model, or one nested in another.
 #[derive(Debug)]

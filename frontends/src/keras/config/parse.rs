@@ -11,7 +11,7 @@ use unfloat_ir::Diagnostic;
 use super::inbound::{self, RawCall, RawRef};
 use super::keras1::{class_name, modernise};
 use super::order::sort_calls;
-use super::{Call, Layer, MAX_NESTING, Model, TensorRef};
+use super::{Call, Layer, MAX_ENDS, MAX_LAYERS, MAX_NESTING, Model, TensorRef};
 use crate::keras::problem::{Annotate, clip, error};
 use crate::keras::version::Generation;
 
@@ -94,6 +94,10 @@ impl Parser<'_> {
             self.report(place, "expected a list of layers");
             return None;
         };
+        if items.len() > MAX_LAYERS {
+            self.report(place, format!("{} layers are more than the {MAX_LAYERS} supported", items.len()));
+            return None;
+        }
         let before = self.problems.len();
         let mut layers = Vec::with_capacity(items.len());
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -256,6 +260,11 @@ impl Parser<'_> {
         let raw = self.layer_list(map.remove("layers"), &format!("{place}.layers"), depth)?;
         let ends =
             |parser: &mut Self, key: &str| match inbound::endpoints(map.get(key).unwrap_or(&Value::Null)) {
+                Ok(list) if list.len() > MAX_ENDS => {
+                    let message = format!("{} entries are more than the {MAX_ENDS} supported", list.len());
+                    parser.report(&format!("{place}.{key}"), message);
+                    None
+                }
                 Ok(list) if !list.is_empty() => Some(list),
                 Ok(_) => {
                     parser.report(&format!("{place}.{key}"), "the list is empty");

@@ -5,8 +5,10 @@
 //! beyond [`MAX_EXPANSION`], string lists larger than the file, element types other than numbers.
 //! Cyclic groups do no harm: nothing here walks the tree, callers ask for paths that the architecture names.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use hdf5_reader::group::Group;
@@ -55,6 +57,14 @@ pub(crate) struct Hdf5Store {
     chunked_left: Cell<u64>,
     /// Bytes of attribute strings that reads may still produce.
     strings_left: Cell<u64>,
+    /// The group whose attributes were read last: a list split into many parts is many attributes of one group.
+    attributes: RefCell<Option<(String, Rc<Attributes>)>>,
+}
+
+/// Attributes of one group, undecoded.
+struct Attributes {
+    group: Group,
+    by_name: BTreeMap<String, AttributeMessage>,
 }
 
 impl Hdf5Store {
@@ -76,11 +86,26 @@ impl Hdf5Store {
             contiguous_left: Cell::new(len.saturating_mul(2)),
             chunked_left: Cell::new(len.saturating_mul(MAX_EXPANSION)),
             strings_left: Cell::new(len.saturating_mul(4)),
+            attributes: RefCell::default(),
         })
     }
 
     fn group(&self, path: &str) -> Result<Group, ReadError> {
         self.file.group(path).map_err(|e| e.to_string())
+    }
+
+    fn attributes_of(&self, path: &str) -> Result<Rc<Attributes>, ReadError> {
+        if let Some((last, attributes)) = self.attributes.borrow().as_ref()
+            && last == path
+        {
+            return Ok(Rc::clone(attributes));
+        }
+        let group = self.group(path)?;
+        let raw = group.raw_attributes().map_err(|e| e.to_string())?;
+        let by_name = raw.into_iter().map(|raw| (raw.name().to_owned(), raw.into_parts().0)).collect();
+        let attributes = Rc::new(Attributes { group, by_name });
+        *self.attributes.borrow_mut() = Some((path.to_owned(), Rc::clone(&attributes)));
+        Ok(attributes)
     }
 
     fn dataset(&self, path: &str) -> Result<Dataset, ReadError> {
@@ -166,11 +191,10 @@ impl Store for Hdf5Store {
     }
 
     fn strings(&self, path: &str, name: &str) -> Result<Option<Vec<String>>, ReadError> {
-        let group = self.group(path)?;
-        let attributes = group.raw_attributes().map_err(|e| e.to_string())?;
-        match attributes.iter().find(|attribute| attribute.name() == name) {
+        let attributes = self.attributes_of(path)?;
+        match attributes.by_name.get(name) {
             Some(attribute) => self
-                .attribute_strings(&group, attribute.message())
+                .attribute_strings(&attributes.group, attribute)
                 .map(Some)
                 .map_err(|e| format!("attribute '{name}': {e}")),
             None => Ok(None),

@@ -163,9 +163,6 @@ fn glu(cx: &mut Cx<'_, '_>, x: ValueId) -> Outcome<ValueId> {
     cx.node(Binary::Mul, &[value, gate])
 }
 
-/// Longest axis for [`sparsemax`], which compares all pairs.
-const MAX_SPARSEMAX: usize = 1024;
-
 /// Keras 3's `sparsemax`: `max(z − τ, 0)`, `τ = (Σ S_i − 1) / k` over the `k` elements of the support, `S_i` being the
 /// sum of the elements down to the `i`-th in falling order. Martins and Astudillo (2016) have the last `S_i` where Keras
 /// has their sum, so Keras' result does not sum to 1; a model trained with it is converted as it was trained.
@@ -175,7 +172,7 @@ const MAX_SPARSEMAX: usize = 1024;
 fn sparsemax(cx: &mut Cx<'_, '_>, z: ValueId) -> Outcome<ValueId> {
     let (dims, layout) = (cx.dims(z), cx.ty(z).layout);
     let Some((&n, lead)) = dims.split_last() else { return Err(cx.error("sparsemax of a scalar")) };
-    if dims.len() >= Shape::MAX_RANK || n > MAX_SPARSEMAX {
+    if dims.len() >= Shape::MAX_RANK {
         return Err(cx.error(format!("sparsemax of the shape {} is not supported", show_shape(&dims))));
     }
     let last = dims.len();
@@ -187,12 +184,12 @@ fn sparsemax(cx: &mut Cx<'_, '_>, z: ValueId) -> Outcome<ValueId> {
     let total = |cx: &mut Cx<'_, '_>, x: ValueId, axis: usize| {
         cx.node(Reduce { f: ReduceFn::Sum, axes: vec![axis], keep: true }, &[x])
     };
-    let one = cx.constant("one", || Tensor::f32([], Layout::anonymous(0), vec![1.0]));
+    let one = cx.constant("one", &[], || Tensor::f32([], Layout::anonymous(0), vec![1.0]))?;
     // 1 where the element of the column may stand before that of the row when both are equal.
-    let earlier = cx.constant("earlier", || {
+    let earlier = cx.constant("earlier", &[n, n], || {
         let cell = |at: usize| if at % n <= at / n { 1.0 } else { 0.0 };
         Tensor::f32([n, n], Layout::anonymous(2), (0..n * n).map(cell).collect())
-    });
+    })?;
     // 1 where x ≥ 0: no two floats of any use differ by less than 1e-30.
     let not_negative = Unary::HardSigmoid { alpha: 1e30, beta: 1.0 };
     let not_positive = Unary::HardSigmoid { alpha: -1e30, beta: 1.0 };

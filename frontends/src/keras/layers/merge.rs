@@ -70,7 +70,8 @@ impl Layer for Merge {
         if !self.mean {
             return Ok(sum);
         }
-        let count = cx.constant("count", || Tensor::f32([], Layout::anonymous(0), vec![count as f32]));
+        let count =
+            cx.constant("count", &[], || Tensor::f32([], Layout::anonymous(0), vec![count as f32]))?;
         cx.node(Binary::Div, &[sum, count])
     }
 }

@@ -62,7 +62,7 @@ fn parameter(
 ) -> Outcome<ValueId> {
     match slot {
         Some(slot) => cx.weight_constant(role, |cx| Ok(Tensor::f32(dims, layout, cx.weight(slot, dims)?))),
-        None => Ok(cx.constant(role, || Tensor::f32(dims, layout, vec![default; dims.iter().product()]))),
+        None => cx.constant(role, dims, || Tensor::f32(dims, layout, vec![default; dims.iter().product()])),
     }
 }
 

@@ -17,6 +17,9 @@ use crate::keras::weights::{Slot, Wants};
 /// Smallest deviation that `Normalization` divides by: Keras' epsilon.
 const EPSILON: f32 = 1e-7;
 
+/// Most channels that one number of the configuration is repeated for.
+const MAX_FILLED: usize = 1 << 20;
+
 /// A number, or one per channel.
 fn numbers(config: &Config<'_>, key: &str, value: &Value) -> Outcome<Vec<f32>> {
     fn collect(value: &Value, out: &mut Vec<f32>) -> Option<()> {
@@ -58,10 +61,9 @@ pub(crate) fn rescaling(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Layer
 fn row(cx: &mut Cx<'_, '_>, x: ValueId, role: &'static str, values: &[f32]) -> Outcome<ValueId> {
     let last = cx.dims(x).last().copied();
     match values {
-        [only] => Ok(cx.constant(role, || Tensor::f32([], Layout::anonymous(0), vec![*only]))),
-        many if Some(many.len()) == last => {
-            Ok(cx.constant(role, || Tensor::f32([many.len()], Layout::anonymous(1), many.to_vec())))
-        }
+        [only] => cx.constant(role, &[], || Tensor::f32([], Layout::anonymous(0), vec![*only])),
+        many if Some(many.len()) == last => cx
+            .constant(role, &[many.len()], || Tensor::f32([many.len()], Layout::anonymous(1), many.to_vec())),
         many => Err(cx.error(format!("{role}: {} numbers for the shape {:?}", many.len(), cx.dims(x)))),
     }
 }
@@ -121,7 +123,7 @@ impl Normalization {
         let layout = if shape.is_empty() { Layout::anonymous(0) } else { cx.ty(x).layout };
         let count: usize = own.iter().product();
         let fill = |values: &[f32]| match values {
-            [only] => Some(vec![*only; count]),
+            [only] if count <= MAX_FILLED => Some(vec![*only; count]),
             many if many.len() == count => Some(many.to_vec()),
             _ => None,
         };

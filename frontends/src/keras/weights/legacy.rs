@@ -82,11 +82,13 @@ fn pair<'o, 'a, 'g>(
 ) -> Vec<(&'o Owner<'a>, &'g Group)> {
     let by_name: BTreeMap<&str, &Group> = groups.iter().map(|group| (group.name.as_str(), group)).collect();
     let needy: Vec<&Owner<'_>> = owners.iter().filter(|owner| wanted(owner) > 0).collect();
-    let ignored: Vec<&str> =
-        owners.iter().filter(|owner| takes_anything(owner)).map(|owner| owner.name).collect();
+    let known: BTreeMap<&str, &Owner<'_>> = owners.iter().map(|owner| (owner.name, owner)).collect();
     let filled: Vec<&Group> = groups
         .iter()
-        .filter(|group| !group.arrays.is_empty() && !ignored.contains(&group.name.as_str()))
+        .filter(|group| {
+            !group.arrays.is_empty()
+                && !known.get(group.name.as_str()).is_some_and(|owner| takes_anything(owner))
+        })
         .collect();
     let missing = needy.iter().filter(|owner| !by_name.contains_key(owner.name)).count();
     let fits = filled.len() == needy.len()
@@ -113,10 +115,10 @@ fn pair<'o, 'a, 'g>(
         }
     }
     for group in filled {
-        if !needy.iter().any(|owner| owner.name == group.name) {
+        let owner = known.get(group.name.as_str());
+        if owner.is_none_or(|owner| wanted(owner) == 0) {
             let message = format!("{} weights belong to no layer of the architecture", group.arrays.len());
             let problem = error(&source.label, group.path.as_str(), message);
-            let owner = owners.iter().find(|owner| owner.name == group.name);
             findings.push(*match owner {
                 Some(owner) => problem.in_layer(owner.title.clone()),
                 None => problem,
