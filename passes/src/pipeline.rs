@@ -1,0 +1,168 @@
+//! Pipelines: named orders of passes, and how they are run.
+
+use crate::pass::{PassCall, PassCx, parse_calls};
+use crate::report::{Evidence, PassReport, Report};
+use crate::validate::{Effort, Evaluator, Reference, validate};
+use unfloat_ir::verify::verify;
+use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location};
+
+/// A named order of passes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PipelineInfo {
+    /// The name.
+    pub name: &'static str,
+    /// What it is for, in one line.
+    pub summary: &'static str,
+    /// The passes, as [`parse_calls`] reads them.
+    pub passes: &'static [&'static str],
+}
+
+static PIPELINES: &[PipelineInfo] = &[PipelineInfo {
+    name: "import",
+    summary: "what every model goes through once it is read: imported -> canonical -> folded",
+    passes: &[
+        // First, so that no later pass works on what no output needs.
+        "dead-code",
+        // Before the layout: weights that a file spells as transposed constants become plain constants, whose
+        // axes can then be reordered without a node.
+        "fold-constants",
+        // Before the layout: fewer ops for it to carry transpositions through, and padding that becomes part of a
+        // convolution.
+        "clean-up",
+        // Before batch normalisation: afterwards channels are last everywhere, so a per-channel factor has one form.
+        "canonical-layout",
+        // After the layout: transpositions that met have become nothing.
+        "clean-up",
+        // After the layout: whatever constants it moved by nodes. The folding below needs them as constants.
+        "fold-constants",
+        "fold-batch-norm",
+        // After all rewrites, which make equal nodes and constants of different ones.
+        "common-subexpressions",
+        "dead-code",
+    ],
+}];
+
+/// All pipelines.
+pub fn pipelines() -> &'static [PipelineInfo] {
+    PIPELINES
+}
+
+/// The calls of the pipeline of that name.
+pub fn pipeline(name: &str) -> Result<Vec<PassCall>, Diagnostics> {
+    match PIPELINES.iter().find(|p| p.name == name) {
+        Some(pipeline) => parse_calls(&pipeline.passes.join(",")),
+        None => {
+            let names: Vec<&str> = PIPELINES.iter().map(|p| p.name).collect();
+            Err(Diagnostic::error(Location::default(), format!("there is no pipeline `{name}`"))
+                .help(format!("the pipelines are {}", names.join(", ")))
+                .into())
+        }
+    }
+}
+
+/// How passes are run.
+#[derive(Clone, Copy)]
+pub struct RunOptions<'a> {
+    /// Whether claims are checked. The report says when they are not.
+    pub validate: bool,
+    /// Computes the values that are compared.
+    pub evaluator: &'a dyn Evaluator,
+    /// The greatest number of samples per check.
+    pub samples: usize,
+    /// Chooses the samples.
+    pub seed: u64,
+}
+
+impl Default for RunOptions<'_> {
+    fn default() -> Self {
+        Self { validate: true, evaluator: &Reference, samples: 4, seed: 0x756e_666c_6f61_7421 }
+    }
+}
+
+/// Runs passes in order: pass, then [`verify`] at the stage reached, then [`validate`].
+///
+/// Stops at the first pass that fails, is applied too early, makes a graph that does not verify or breaks its
+/// claim; the graph is then as it was before that pass. Findings that do not stop the work go to `warnings`.
+pub fn run_pipeline(
+    graph: &mut Graph,
+    calls: &[PassCall],
+    options: &RunOptions,
+    warnings: &mut Diagnostics,
+) -> Result<Report, Diagnostics> {
+    let mut report = Report { validated: options.validate, passes: Vec::new() };
+    for call in calls {
+        let before = graph.clone();
+        match run_pass(graph, &before, call, options, warnings) {
+            Ok(entry) => report.passes.push(entry),
+            Err(found) => {
+                *graph = before;
+                return Err(found);
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn run_pass(
+    graph: &mut Graph,
+    before: &Graph,
+    call: &PassCall,
+    options: &RunOptions,
+    warnings: &mut Diagnostics,
+) -> Result<PassReport, Diagnostics> {
+    let info = call.pass.info();
+    if graph.stage < info.from {
+        let text = format!(
+            "pass `{}` needs a graph at stage `{}`, this one is at `{}`",
+            info.name, info.from, graph.stage
+        );
+        return Err(Diagnostic::error(Location::default(), text)
+            .help(format!("run `{}` first", reaching(info.from)))
+            .into());
+    }
+    let mut cx = PassCx::new(call);
+    let change = call.pass.run(graph, &mut cx)?;
+    warnings.extend(cx.warnings);
+    if !change.is_none() {
+        *graph = graph.compact();
+    }
+    graph.stage = graph.stage.max(info.to);
+    if !change.is_none() || graph.stage != before.stage {
+        verify(graph)
+            .map_err(|found| Diagnostics(found.into_iter().map(|d| behind(info.name, d)).collect()))?;
+    }
+    let effort = Effort { evaluator: options.evaluator, samples: options.samples, seed: options.seed };
+    let evidence = match (change.is_none(), options.validate) {
+        (true, _) => Evidence::Unchanged,
+        (false, false) => Evidence::Skipped,
+        (false, true) => validate(info, before, graph, &effort)?,
+    };
+    if let Evidence::Sampled { noise: Some(noise), worst, .. } = &evidence {
+        warnings.push(ill_conditioned(before, info.name, worst, *noise));
+    }
+    let options = call.options().iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
+    let (pass, claim) = (info.name.to_string(), info.claim.clone());
+    Ok(PassReport { pass, options, changes: change.count, claim, evidence })
+}
+
+/// The passes that carry a graph to a stage.
+fn reaching(stage: unfloat_ir::Stage) -> String {
+    let names = crate::registry::PASSES.iter().map(|p| p.info());
+    let names: Vec<&str> = names.filter(|i| i.to == stage && i.from < stage).map(|i| i.name).collect();
+    names.join("`, `")
+}
+
+fn behind(pass: &str, found: Diagnostic) -> Diagnostic {
+    let message = format!("behind pass `{pass}`: {}", found.message);
+    Diagnostic { message, ..found }
+}
+
+fn ill_conditioned(graph: &Graph, pass: &str, name: &str, noise: f64) -> Diagnostic {
+    let value = graph.values().find(|(_, v)| v.name == name);
+    let node = value.and_then(|(id, _)| graph.producer(id));
+    let text = format!(
+        "`{name}` amplifies rounding: one unit in the last place of inputs and weights moves it by {noise:.1e} of \
+         its greatest element, and pass `{pass}` by as much as that allows"
+    );
+    Diagnostic::warning(node.map(|(_, n)| Location::from(&n.origin)).unwrap_or_default(), text)
+}

@@ -1,0 +1,65 @@
+//! What was claimed and what was seen: the part of a certificate that tells of the passes.
+
+use crate::pass::Claim;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How a claim was checked.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The pass changed nothing.
+    Unchanged,
+    /// It was not: validation was switched off.
+    Skipped,
+    /// It holds for every input.
+    Proved {
+        /// By which argument.
+        by: String,
+        /// How many values or points of a lattice the argument went through.
+        points: u64,
+    },
+    /// It held on samples.
+    Sampled {
+        /// The number of samples, each one input of the graph.
+        n: usize,
+        /// How many pairs of finite elements were compared.
+        points: u64,
+        /// The greatest difference.
+        max_abs: f64,
+        /// The greatest difference, relative to the greatest magnitude among the elements of its value and sample.
+        max_rel: f64,
+        /// The name of the value of the greatest relative difference; empty when nothing differs.
+        worst: String,
+        /// Which evaluator computed the two sides.
+        evaluator: String,
+        /// Set when some value moved by more than the claim allows, though by no more than it also moves when
+        /// inputs and constants change by one unit in the last place: how far that was, relative as `max_rel` is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        noise: Option<f64>,
+    },
+}
+
+/// One pass that was run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PassReport {
+    /// Its name.
+    pub pass: String,
+    /// Its options with their values.
+    pub options: BTreeMap<String, String>,
+    /// How many rewrites it made.
+    pub changes: usize,
+    /// What it says of the results.
+    pub claim: Claim,
+    /// How that was checked.
+    pub evidence: Evidence,
+}
+
+/// All passes that were run, in order.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Whether claims were checked.
+    pub validated: bool,
+    /// The passes.
+    pub passes: Vec<PassReport>,
+}

@@ -1,0 +1,391 @@
+//! How a claim is proved or measured.
+//!
+//! A pass is first held against value numbering: where the graph behind computes the same expressions as the graph
+//! before, its claim is proved. What is left are pairs of values ([`matching`]), which are compared on samples:
+//!
+//! * [`Claim::Exact`]: each pair by the reference evaluator, from actual values of what both sides share on; the
+//!   bits must be the same. Where a pair depends on constants alone, that is a proof.
+//! * [`Claim::Within`]: both graphs from their inputs on, so that the error that builds up is seen. Every pair must
+//!   hold, not the outputs alone: a softmax or a dead ReLU at the end hides much. A difference is measured against
+//!   the greatest magnitude of the value's elements for the same sample.
+//! * [`Claim::Lossy`]: as `Within`, without a limit.
+//!
+//! Some networks amplify rounding so much that two right computations differ by more than any sensible limit. When
+//! a limit of `Within` is passed, the graph before is run again with all inputs and constants moved by one unit in
+//! the last place; a value that this moves as far is not held against the pass, and the evidence says so.
+
+mod compare;
+mod evaluator;
+pub mod matching;
+mod samples;
+
+pub use compare::{Difference, compare, numbers};
+pub use evaluator::{Evaluator, Prepared, Reference, evaluate_from};
+pub use samples::{SplitMix64, nudged, sample};
+
+use crate::analysis::perm;
+use crate::pass::{Claim, PassInfo};
+use crate::report::Evidence;
+use matching::{Matching, Pair, macs, relate};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use unfloat_ir::arena::Handle;
+use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Patch, Tensor, ValueId};
+
+/// How much is spent on a check.
+#[derive(Clone, Copy)]
+pub struct Effort<'a> {
+    /// Computes the two sides of [`Claim::Within`], and what pairs of [`Claim::Exact`] start from.
+    pub evaluator: &'a dyn Evaluator,
+    /// The greatest number of samples; large graphs are run on fewer, at least one.
+    pub samples: usize,
+    /// Chooses the samples.
+    pub seed: u64,
+}
+
+/// Multiply-accumulates of the fast executor that a check may cost; those of the reference evaluator count
+/// [`Evaluator::slowness`] times as much.
+const MAC_BUDGET: u64 = 1 << 31;
+/// Bytes of intermediate values that are kept of the graph before.
+const PROBE_BYTES: usize = 16 << 20;
+/// How much further than by one unit in the last place rounding may carry a value.
+const NOISE_FACTOR: f64 = 8.0;
+
+impl Effort<'_> {
+    fn samples_for(&self, macs: u64) -> usize {
+        let affordable = usize::try_from(MAC_BUDGET / macs.max(1)).unwrap_or(usize::MAX);
+        self.samples.min(affordable).max(1)
+    }
+}
+
+/// Checks the claim of a pass that made `after` of `before`.
+pub fn validate(
+    info: &PassInfo,
+    before: &Graph,
+    after: &Graph,
+    effort: &Effort,
+) -> Result<Evidence, Diagnostics> {
+    check_interface(info, before, after)?;
+    match info.claim {
+        Claim::Exact => exact(info, before, after, effort),
+        Claim::Within { abs, rel } => measured(info, before, after, Some((abs, rel)), effort),
+        Claim::Lossy { .. } => measured(info, before, after, None, effort),
+    }
+}
+
+/// A pass may not touch what callers see.
+fn check_interface(info: &PassInfo, before: &Graph, after: &Graph) -> Result<(), Diagnostics> {
+    let face = |g: &Graph| {
+        let inputs: Vec<_> =
+            g.inputs().iter().map(|&v| (g.value(v).name.clone(), g.ty(v).to_string())).collect();
+        let outputs: Vec<_> =
+            g.outputs().iter().map(|o| (o.name.clone(), g.ty(o.value).shape.clone())).collect();
+        (inputs, outputs)
+    };
+    if face(before) == face(after) {
+        return Ok(());
+    }
+    let text = format!("pass `{}` changed the graph's inputs or outputs", info.name);
+    Err(Diagnostic::error(Location::default(), text).help(DEFECT).into())
+}
+
+const DEFECT: &str = "this is a defect of the pass, not of the model: please report it";
+
+/// What a check saw over all pairs and samples.
+#[derive(Default)]
+struct Tally {
+    points: u64,
+    max_abs: f64,
+    max_rel: f64,
+    worst: String,
+}
+
+impl Tally {
+    fn add(&mut self, name: &str, seen: &Difference) {
+        self.points += seen.points;
+        self.max_abs = self.max_abs.max(seen.max_abs);
+        if seen.max_rel() > self.max_rel {
+            self.max_rel = seen.max_rel();
+            self.worst = name.to_string();
+        }
+    }
+    fn evidence(self, n: usize, evaluator: &str, noise: Option<f64>) -> Evidence {
+        let Tally { points, max_abs, max_rel, worst } = self;
+        Evidence::Sampled { n, points, max_abs, max_rel, worst, evaluator: evaluator.to_string(), noise }
+    }
+}
+
+fn proved(after: &Graph) -> Evidence {
+    Evidence::Proved { by: "value numbering".to_string(), points: after.order().len() as u64 }
+}
+
+/// The error for a pair that does not hold.
+fn violation(
+    info: &PassInfo,
+    before: &Graph,
+    pair: &Pair,
+    seen: &Difference,
+    allowed: Option<f64>,
+    sample: usize,
+) -> Diagnostic {
+    let at = before.producer(pair.before).map(|(_, n)| Location::from(&n.origin)).unwrap_or_default();
+    let (index, a, b) = seen.worst.clone().unwrap_or_default();
+    let by = match allowed {
+        None => "where the same bits are claimed".to_string(),
+        Some(allowed) => format!("by {:.3e}, where {allowed:.3e} is allowed ({})", seen.max_abs, info.claim),
+    };
+    let text = format!(
+        "pass `{}` broke its claim: value `{}` changed from {a} to {b} at {index:?} (sample {sample}), {by}",
+        info.name,
+        before.value(pair.before).name,
+    );
+    Diagnostic::error(at, text).help(DEFECT)
+}
+
+/// One pair with what both sides are computed from.
+struct Cone {
+    pair: Pair,
+    /// Values of the graph before from which its side is computed.
+    before: Vec<ValueId>,
+    /// Values of the graph behind from which its side is computed, each with its equal in the graph before.
+    after: Vec<(ValueId, ValueId)>,
+}
+
+fn cone(pair: &Pair, relation: &Matching, before: &Graph, after: &Graph) -> Cone {
+    let mut cone = Cone { pair: pair.clone(), before: Vec::new(), after: Vec::new() };
+    // A pair that holds counts as equal for what comes later, but not for itself.
+    let paired = relation.same[pair.after.index()] == Some(pair.before);
+    let leaf = |v: ValueId| relation.same[v.index()].filter(|_| !(v == pair.after && paired));
+    let mut seen = BTreeSet::new();
+    let mut stack = vec![pair.after];
+    while let Some(v) = stack.pop() {
+        if !seen.insert(v) {
+            continue;
+        }
+        match (leaf(v), after.producer(v)) {
+            (Some(b), _) => cone.after.push((v, b)),
+            (None, Some((_, node))) => stack.extend(&node.inputs),
+            (None, None) => {}
+        }
+    }
+    let mut seen = BTreeSet::new();
+    let mut stack = vec![pair.before];
+    while let Some(v) = stack.pop() {
+        if !seen.insert(v) {
+            continue;
+        }
+        match before.producer(v) {
+            Some((_, node)) if v == pair.before || !relation.kept[v.index()] => stack.extend(&node.inputs),
+            _ => cone.before.push(v),
+        }
+    }
+    cone
+}
+
+fn exact(info: &PassInfo, before: &Graph, after: &Graph, effort: &Effort) -> Result<Evidence, Diagnostics> {
+    for congruent in [true, false] {
+        let relation = relate(before, after, congruent);
+        if relation.pairs.is_empty() {
+            return Ok(proved(after));
+        }
+        let cones: Vec<Cone> = relation.pairs.iter().map(|p| cone(p, &relation, before, after)).collect();
+        if let Ok(evidence) = exact_pairs(info, before, after, &cones, effort)? {
+            return Ok(evidence);
+        }
+    }
+    // A pair is what names suggest, and values of the two sides may have come from different evaluators. The
+    // last word is with the reference evaluator, from the inputs on.
+    let pairs = relate(before, after, false).pairs;
+    let [wanted, behind] = sides(&pairs);
+    let mut run_before = Reference.prepare(before, &wanted)?;
+    let mut run_after = Reference.prepare(after, &behind)?;
+    let n = effort.samples_for(macs(before).saturating_mul(2 * Reference.slowness()));
+    let mut tally = Tally::default();
+    for s in 0..n {
+        let input = sample(before, effort.seed, s);
+        let (a, b) = (run_before(&input)?, run_after(&input)?);
+        for (pair, (x, y)) in pairs.iter().zip(a.iter().zip(&b)) {
+            let seen = compare(x, y, &pair.order);
+            if seen.any_bit {
+                return Err(violation(info, before, pair, &seen, None, s).into());
+            }
+            tally.add(&before.value(pair.before).name, &seen);
+        }
+    }
+    Ok(tally.evidence(n, Reference.name(), None))
+}
+
+fn sides(pairs: &[Pair]) -> [Vec<ValueId>; 2] {
+    [pairs.iter().map(|p| p.before).collect(), pairs.iter().map(|p| p.after).collect()]
+}
+
+/// Compares pairs bit by bit; the inner error is the first that does not hold.
+fn exact_pairs(
+    info: &PassInfo,
+    before: &Graph,
+    after: &Graph,
+    cones: &[Cone],
+    effort: &Effort,
+) -> Result<Result<Evidence, Diagnostic>, Diagnostics> {
+    let leaves: BTreeSet<ValueId> = cones
+        .iter()
+        .flat_map(|c| c.before.iter().copied().chain(c.after.iter().map(|l| l.1)))
+        .filter(|&v| before.const_of(v).is_none())
+        .collect();
+    let leaves: Vec<ValueId> = leaves.into_iter().collect();
+    let region = cones.len() as u64 * 1024;
+    let cost = macs(before).saturating_mul(effort.evaluator.slowness()).saturating_add(region);
+    let n = if leaves.is_empty() { 1 } else { effort.samples_for(cost) };
+    let mut run = effort.evaluator.prepare(before, &leaves)?;
+    let mut tally = Tally::default();
+    for s in 0..n {
+        let known = if leaves.is_empty() { Vec::new() } else { run(&sample(before, effort.seed, s))? };
+        let value = |v: ValueId| {
+            let found = leaves.binary_search(&v).ok().and_then(|i| known.get(i));
+            found.or(before.const_of(v)).cloned()
+        };
+        for cone in cones {
+            let from_before = cone.before.iter().filter_map(|&v| Some((v, value(v)?)));
+            let x = evaluate_from(before, from_before, &[cone.pair.before])?;
+            let from_after = cone.after.iter().filter_map(|&(v, b)| Some((v, value(b)?)));
+            let y = evaluate_from(after, from_after, &[cone.pair.after])?;
+            for (x, y) in x.iter().zip(&y) {
+                let seen = compare(x, y, &cone.pair.order);
+                if seen.any_bit {
+                    return Ok(Err(violation(info, before, &cone.pair, &seen, None, s)));
+                }
+                tally.add(&before.value(cone.pair.before).name, &seen);
+            }
+        }
+    }
+    if leaves.is_empty() {
+        let by = "evaluation of constants".to_string();
+        return Ok(Ok(Evidence::Proved { by, points: tally.points }));
+    }
+    let evaluator = format!("{} from values of {}", Reference.name(), effort.evaluator.name());
+    Ok(Ok(tally.evidence(n, &evaluator, None)))
+}
+
+/// The pairs that fit the memory set aside for them, outputs always among them, in order.
+fn probes(pairs: Vec<Pair>, before: &Graph, after: &Graph, n: usize) -> Vec<Pair> {
+    let mut all = pairs;
+    for (b, a) in before.outputs().iter().zip(after.outputs()) {
+        let order = perm::between(before.ty(b.value), after.ty(a.value));
+        let pair = Pair { before: b.value, after: a.value, order: order.unwrap_or_default() };
+        if !all.contains(&pair) {
+            all.push(pair);
+        }
+    }
+    let size = |p: &Pair| before.ty(p.before).shape.num_elements().saturating_mul(4 * n);
+    let mut by_size: Vec<usize> = (0..all.len()).collect();
+    by_size.sort_by_key(|&i| (!before.is_output(all[i].before), size(&all[i])));
+    let mut room = PROBE_BYTES;
+    let mut keep = vec![false; all.len()];
+    for i in by_size {
+        let bytes = size(&all[i]);
+        if bytes <= room || before.is_output(all[i].before) {
+            keep[i] = true;
+            room = room.saturating_sub(bytes);
+        }
+    }
+    all.into_iter().zip(keep).filter_map(|(p, k)| k.then_some(p)).collect()
+}
+
+fn measured(
+    info: &PassInfo,
+    before: &Graph,
+    after: &Graph,
+    limit: Option<(f64, f64)>,
+    effort: &Effort,
+) -> Result<Evidence, Diagnostics> {
+    let pairs = relate(before, after, false).pairs;
+    if pairs.is_empty() {
+        return Ok(proved(after));
+    }
+    let n = effort.samples_for(macs(before).saturating_mul(2 * effort.evaluator.slowness()));
+    let pairs = probes(pairs, before, after, n);
+    let [wanted, behind] = sides(&pairs);
+    let first = run_samples(before, &wanted, n, effort)?;
+    let mut run = effort.evaluator.prepare(after, &behind)?;
+    let mut tally = Tally::default();
+    let mut broken: Vec<(usize, usize, Difference)> = Vec::new();
+    for (s, x) in first.iter().enumerate() {
+        let y = run(&sample(before, effort.seed, s))?;
+        for (p, (x, y)) in x.iter().zip(&y).enumerate() {
+            let seen = compare(x, y, &pairs[p].order);
+            tally.add(&before.value(pairs[p].before).name, &seen);
+            if limit.is_some_and(|(abs, rel)| seen.max_abs > abs + rel * seen.magnitude) {
+                broken.push((p, s, seen));
+            }
+        }
+    }
+    let noise = match limit {
+        Some(limit) if !broken.is_empty() => {
+            Some(excuse(info, before, &pairs, &first, broken, limit, effort)?)
+        }
+        _ => None,
+    };
+    Ok(tally.evidence(n, effort.evaluator.name(), noise))
+}
+
+fn run_samples(
+    graph: &Graph,
+    wanted: &[ValueId],
+    n: usize,
+    effort: &Effort,
+) -> Result<Vec<Vec<Arc<Tensor>>>, Diagnostics> {
+    let mut run = effort.evaluator.prepare(graph, wanted)?;
+    (0..n).map(|s| run(&sample(graph, effort.seed, s))).collect()
+}
+
+/// Whether rounding alone moves the broken values as far: then how far, relative to the greatest magnitude; else
+/// the error for the first value, in the graph's order, that does not hold.
+fn excuse(
+    info: &PassInfo,
+    before: &Graph,
+    pairs: &[Pair],
+    first: &[Vec<Arc<Tensor>>],
+    mut broken: Vec<(usize, usize, Difference)>,
+    (abs, rel): (f64, f64),
+    effort: &Effort,
+) -> Result<f64, Diagnostics> {
+    broken.sort_by_key(|b| (b.0, b.1));
+    let shaken = shake(before, effort.seed);
+    let [wanted, _] = sides(pairs);
+    // Handles stay what they are when a patch is applied.
+    let mut run = effort.evaluator.prepare(&shaken, &wanted)?;
+    let mut moved: Vec<Option<Vec<Arc<Tensor>>>> = vec![None; first.len()];
+    let mut noise = 0f64;
+    for (p, s, seen) in broken {
+        if moved[s].is_none() {
+            let input: Vec<Tensor> =
+                sample(before, effort.seed, s).iter().map(|t| nudged(t, effort.seed + 1)).collect();
+            moved[s] = Some(run(&input)?);
+        }
+        let still = pairs[p].order.len();
+        let own = moved[s]
+            .as_ref()
+            .map_or(Difference::default(), |m| compare(&first[s][p], &m[p], &perm::identity(still)));
+        let allowed = abs + rel * seen.magnitude;
+        if !own.max_abs.is_finite() || seen.max_abs > NOISE_FACTOR * own.max_abs {
+            return Err(violation(info, before, &pairs[p], &seen, Some(allowed), s).into());
+        }
+        noise = noise.max(own.max_rel());
+    }
+    Ok(noise)
+}
+
+/// The graph with every constant moved by one unit in the last place.
+fn shake(graph: &Graph, seed: u64) -> Graph {
+    let mut patch = Patch::new(graph);
+    for (id, value) in graph.values() {
+        if let Some(tensor) = graph.const_of(id) {
+            let new = patch.constant(&value.name, nudged(tensor, seed ^ id.index() as u64));
+            patch.replace_retyped(id, new);
+        }
+    }
+    let edit = patch.finish();
+    let mut shaken = graph.clone();
+    shaken.apply(edit);
+    shaken
+}
