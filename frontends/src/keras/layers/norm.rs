@@ -1,10 +1,10 @@
 //! BatchNormalization and LayerNormalization.
 //!
 //! In: `gamma` if `scale`, `beta` if `center`, and for the batch kind its moving mean and variance (Keras 1 calls the
-//! latter `running_std`, but it holds the variance). Out: one node; left-out parameters are ones and zeros. Refuses:
-//! Keras 1's modes 1 and 2, renormalisation, RMS scaling.
+//! latter `running_std`, but it holds the variance). Out: one node; left-out parameters are ones and zeros; several nodes
+//! for Keras 3's RMS scaling. Refuses: Keras 1's modes 1 and 2, renormalisation.
 
-use unfloat_ir::ops::{BatchNorm as BatchNormOp, LayerNorm as LayerNormOp};
+use unfloat_ir::ops::{BatchNorm as BatchNormOp, Binary, LayerNorm as LayerNormOp, Reduce, ReduceFn, Unary};
 use unfloat_ir::{Layout, Tensor, ValueId};
 
 use super::{Layer, sample_axes, slots};
@@ -113,14 +113,48 @@ struct LayerNorm {
     eps: f32,
     scale: bool,
     center: bool,
+    /// Divide by the deviation without subtracting the mean; implies `scale` and excludes `center`.
+    rms_scaling: bool,
+}
+
+impl LayerNorm {
+    fn has_gamma(&self) -> bool {
+        self.scale || self.rms_scaling
+    }
+
+    fn has_beta(&self) -> bool {
+        self.center && !self.rms_scaling
+    }
+
+    /// `x · rsqrt(var(x) + ε) · gamma`. Despite the name, Keras takes the variance about the mean here.
+    fn rms(&self, cx: &mut Cx<'_, '_>, x: ValueId, axes: Vec<usize>) -> Outcome<ValueId> {
+        let dims = cx.dims(x);
+        let kept: Vec<usize> =
+            dims.iter().enumerate().map(|(axis, dim)| if axes.contains(&axis) { *dim } else { 1 }).collect();
+        let extents: Vec<usize> = axes.iter().filter_map(|axis| dims.get(*axis).copied()).collect();
+        let layout = cx.ty(x).layout;
+        let gamma = cx.weight_constant("gamma", |cx| {
+            Ok(Tensor::f32(kept.as_slice(), layout, cx.weight(0, &extents)?))
+        })?;
+        let scalar = |value: f32| move || Tensor::f32([], Layout::anonymous(0), vec![value]);
+        let count = cx.constant("count", &[], scalar(extents.iter().product::<usize>() as f32))?;
+        let eps = cx.constant("eps", &[], scalar(self.eps))?;
+        let mean = cx.node(Reduce { f: ReduceFn::Mean, axes: axes.clone(), keep: true }, &[x])?;
+        let centred = cx.node(Binary::Sub, &[x, mean])?;
+        let squares = cx.node(Reduce { f: ReduceFn::SumSquare, axes, keep: true }, &[centred])?;
+        let variance = cx.node(Binary::Div, &[squares, count])?;
+        let shifted = cx.node(Binary::Add, &[variance, eps])?;
+        let scale = cx.node(Unary::Rsqrt, &[shifted])?;
+        let scaled = cx.node(Binary::Mul, &[x, scale])?;
+        cx.node(Binary::Mul, &[scaled, gamma])
+    }
 }
 
 /// Reads a LayerNormalization.
 pub(crate) fn layer_norm(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Layer>> {
-    if config.flag("rms_scaling", false)? {
-        return Err(config.error("'rms_scaling' is not supported"));
-    }
+    let rms_scaling = config.flag("rms_scaling", false)?;
     Ok(Box::new(LayerNorm {
+        rms_scaling,
         axes: config.axes("axis", &[-1])?,
         eps: config.number("epsilon", 1e-3)? as f32,
         scale: config.flag("scale", true)?,
@@ -131,10 +165,10 @@ pub(crate) fn layer_norm(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Laye
 impl Layer for LayerNorm {
     fn wants(&self) -> Wants {
         let mut list = Vec::new();
-        if self.scale {
+        if self.has_gamma() {
             list.push(Slot::trainable("gamma"));
         }
-        if self.center {
+        if self.has_beta() {
             list.push(Slot::trainable("beta"));
         }
         slots(&list)
@@ -149,6 +183,9 @@ impl Layer for LayerNorm {
             self.axes.iter().map(|axis| super::sample_axis(*axis, dims.len())).collect();
         if !in_order.iter().flatten().eq(axes.iter()) {
             return Err(cx.error(format!("'axis': expected rising axes, found {:?}", self.axes)));
+        }
+        if self.rms_scaling {
+            return self.rms(cx, x, axes);
         }
         let extents: Vec<usize> = axes.iter().filter_map(|axis| dims.get(*axis).copied()).collect();
         let layout = Layout::anonymous(extents.len());
