@@ -1,1 +1,27 @@
-//! unfloat: backends.
+//! Backends: what a graph becomes.
+//!
+//! **In:** a verified [`unfloat_ir::Graph`] at the stage that the backend asks for. **Out:** files, in an
+//! [`OutDir`] in memory, that [`OutDir::write_to`] puts on the disk all at once or not at all.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`backend`] | the [`Backend`] trait, options, the registry |
+//! | [`outdir`] | files in memory, the atomic write, `manifest.json` |
+//! | [`namer`] | identifiers of the target languages |
+//! | [`cpp`] | header-only C++17 |
+//!
+//! To add a backend: a folder here that implements [`Backend`], and a line in [`backend::ALL`].
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod cpp;
+pub mod manifest;
+pub mod namer;
+pub mod outdir;
+pub mod process;
+
+mod install;
+
+pub use backend::{Backend, BackendInfo, OptionInfo, Options};
+pub use manifest::{Manifest, Port};
+pub use outdir::{File, OutDir};

@@ -1,0 +1,151 @@
+//! What every backend offers, its options, and the registry.
+
+use crate::outdir::OutDir;
+use std::collections::BTreeMap;
+use std::path::Path;
+use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Stage, Tensor};
+
+/// A way to turn a graph into files that run elsewhere.
+pub trait Backend: Sync {
+    /// Name, summary, options.
+    fn info(&self) -> &'static BackendInfo;
+
+    /// Finds everything in the graph that this backend cannot do. Says it all at once, before a byte is written.
+    fn check(&self, graph: &Graph, options: &Options) -> Result<(), Diagnostics>;
+
+    /// Adds the artefact's files, below a folder that is called as the backend is. Fails with what
+    /// [`Backend::check`] finds, and then adds nothing.
+    fn emit(&self, graph: &Graph, options: &Options, out: &mut OutDir) -> Result<(), Diagnostics>;
+
+    /// Runs an artefact on samples. `dir` is a directory that [`OutDir::write_to`] made; each sample has one
+    /// tensor per input of the model, in its order. Returns one tensor per output, for each sample.
+    ///
+    /// Fails when a tool that it needs is missing, naming what to install, and when the artefact fails.
+    fn replay(&self, dir: &Path, samples: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, Diagnostics>;
+}
+
+/// What a backend says of itself.
+#[derive(Debug)]
+pub struct BackendInfo {
+    /// The name, as in `--emit cpp`; also the folder of its files.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// The stage that a graph must have reached.
+    pub from: Stage,
+    /// The options that it takes.
+    pub options: &'static [OptionInfo],
+}
+
+/// A documented option, set as `name=value`.
+#[derive(Debug)]
+pub struct OptionInfo {
+    /// The name.
+    pub name: &'static str,
+    /// The values that it takes; the first is the default.
+    pub values: &'static [&'static str],
+    /// What it does.
+    pub summary: &'static str,
+}
+
+/// Every backend.
+pub const ALL: &[&dyn Backend] = &[&crate::cpp::Cpp];
+
+/// The backend of that name, or an error that names them all.
+pub fn find(name: &str) -> Result<&'static dyn Backend, Diagnostic> {
+    ALL.iter().copied().find(|b| b.info().name == name).ok_or_else(|| {
+        let names: Vec<&str> = ALL.iter().map(|b| b.info().name).collect();
+        Diagnostic::error(Location::default(), format!("there is no backend `{name}`"))
+            .help(format!("backends: {}", names.join(", ")))
+    })
+}
+
+/// The options of one backend, checked against what it documents; unset ones have their default.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options(BTreeMap<&'static str, &'static str>);
+
+impl Options {
+    /// The defaults.
+    pub fn defaults(info: &BackendInfo) -> Self {
+        Self(info.options.iter().filter_map(|o| Some((o.name, *o.values.first()?))).collect())
+    }
+
+    /// Reads settings of the form `name=value`. Unknown names and values, and names set twice, are errors, all
+    /// said at once.
+    pub fn parse<'a>(
+        info: &BackendInfo,
+        settings: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, Diagnostics> {
+        let mut options = Self::defaults(info);
+        let mut found = Diagnostics::new();
+        let mut seen: Vec<&str> = Vec::new();
+        for setting in settings {
+            let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+            let error = |text: String| Diagnostic::error(Location::default(), text);
+            let Some(option) = info.options.iter().find(|o| o.name == name) else {
+                let names: Vec<&str> = info.options.iter().map(|o| o.name).collect();
+                found.push(
+                    error(format!("backend `{}` has no option `{name}`", info.name))
+                        .help(format!("options: {}", names.join(", "))),
+                );
+                continue;
+            };
+            if seen.contains(&name) {
+                found.push(error(format!("option `{name}` of backend `{}` is set twice", info.name)));
+            }
+            seen.push(name);
+            match option.values.iter().find(|v| **v == value) {
+                Some(value) => {
+                    options.0.insert(option.name, value);
+                }
+                None => found.push(
+                    error(format!("option `{name}` of backend `{}`: `{value}` is no value", info.name))
+                        .help(format!("values: {}", option.values.join(", "))),
+                ),
+            }
+        }
+        found.into_result(options)
+    }
+
+    /// The value of an option; empty for a name that the backend does not have.
+    pub fn get(&self, name: &str) -> &'static str {
+        self.0.get(name).copied().unwrap_or("")
+    }
+
+    /// All options with their values, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.0.iter().map(|(n, v)| (*n, *v))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INFO: BackendInfo = BackendInfo {
+        name: "b",
+        summary: "",
+        from: Stage::Folded,
+        options: &[OptionInfo { name: "o", values: &["one", "two"], summary: "" }],
+    };
+
+    #[test]
+    fn options_are_read_and_refused_all_at_once() {
+        assert_eq!(Options::defaults(&INFO).get("o"), "one");
+        assert_eq!(Options::parse(&INFO, ["o=two"]).unwrap().get("o"), "two");
+        let errors = Options::parse(&INFO, ["o=three", "p=1", "o=one"]).unwrap_err().to_string();
+        for text in ["`three` is no value", "no option `p`", "`o` of backend `b` is set twice", "one, two"] {
+            assert!(errors.contains(text), "{errors}");
+        }
+    }
+
+    #[test]
+    fn every_backend_is_found_by_its_name() {
+        for backend in ALL {
+            let info = backend.info();
+            assert!(std::ptr::eq(find(info.name).unwrap().info(), info));
+            assert!(info.options.iter().all(|o| !o.values.is_empty() && !o.summary.is_empty()));
+        }
+        assert!(find("cobol").err().unwrap().to_string().contains("cpp"));
+    }
+}

@@ -1,0 +1,3 @@
+inline void fill(float* y, std::size_t n, float value) noexcept {
+  for (std::size_t i = 0; i < n; ++i) y[i] = value;
+}

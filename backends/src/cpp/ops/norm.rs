@@ -1,0 +1,39 @@
+//! Normalisations.
+
+use super::super::function::literal;
+use super::super::plan::Step;
+use super::super::writer::{Writer, list};
+use super::nests;
+use super::reduce::kept_and_gone;
+use unfloat_ir::Node;
+use unfloat_ir::ops::{BatchNorm, LayerNorm, Unary};
+
+fn eps(value: f32) -> String {
+    format!("  static constexpr float eps = {};\n", literal(value))
+}
+
+/// Writes a batch normalisation that no neighbour took up.
+pub fn batch_norm(w: &mut Writer, step: &Step, node: &Node, op: &BatchNorm, act: Option<Unary>) {
+    let operands: Vec<String> = node.inputs.iter().map(|&v| w.read(v)).collect();
+    let dims = w.graph.ty(node.output).shape.clone();
+    let outer = dims[..op.axis].iter().product();
+    let inner = dims[op.axis + 1..].iter().product();
+    let text = list("extent", &[outer, dims[op.axis], inner]) + &eps(op.eps);
+    let name = w.graph.value(node.output).name.clone();
+    let (shape, act) = (w.shape(&name, text), w.activation(act));
+    let (call, y) = (w.kernel("batch_norm"), w.target(step));
+    w.line(&format!("{call}<{shape}, {act}>({}, {y});", operands.join(", ")));
+}
+
+/// Writes a layer normalisation.
+pub fn layer_norm(w: &mut Writer, step: &Step, node: &Node, op: &LayerNorm) {
+    let operands: Vec<String> = node.inputs.iter().map(|&v| w.read(v)).collect();
+    let (kept, gone) = kept_and_gone(&w.graph.ty(node.inputs[0]).shape, &op.axes);
+    let text = nests::nested("kept", &nests::merge(kept))
+        + &nests::nested("gone", &nests::merge(gone))
+        + &eps(op.eps);
+    let name = w.graph.value(node.output).name.clone();
+    let shape = w.shape(&name, text);
+    let (call, y) = (w.kernel("layer_norm"), w.target(step));
+    w.line(&format!("{call}<{shape}>({}, {y});", operands.join(", ")));
+}

@@ -1,0 +1,130 @@
+//! `manifest.json`: what a directory of artefacts holds, and what the model looks like from outside.
+
+use crate::backend::Options;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::Path;
+use unfloat_ir::{Diagnostic, Graph, Location, TensorType, text};
+
+/// The file's name.
+pub const NAME: &str = "manifest.json";
+/// What the `tool` field says; a directory whose manifest says it may be replaced.
+pub const TOOL: &str = "unfloat";
+
+/// The whole manifest.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always [`TOOL`].
+    pub tool: String,
+    /// The version of the tool that wrote it.
+    pub version: String,
+    /// The model's name in emitted code.
+    pub name: String,
+    /// The hash of the graph's text form, constants included.
+    pub graph_sha256: String,
+    /// The stage of the graph.
+    pub stage: String,
+    /// The model's inputs, in its order.
+    pub inputs: Vec<Port>,
+    /// The model's outputs, in its order.
+    pub outputs: Vec<Port>,
+    /// The backends that wrote files, with their options.
+    pub backends: BTreeMap<String, BTreeMap<String, String>>,
+    /// Every file but this one, by path.
+    pub files: Vec<Entry>,
+}
+
+/// An input or output of the model.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Port {
+    /// Its name in the source model.
+    pub name: String,
+    /// The type of one element.
+    #[serde(rename = "type")]
+    pub elem: String,
+    /// The extents of one sample.
+    pub shape: Vec<usize>,
+    /// The name of each axis.
+    pub layout: String,
+    /// Elements of one sample.
+    pub size: usize,
+}
+
+impl Port {
+    fn new(name: &str, ty: &TensorType) -> Self {
+        Self {
+            name: name.to_string(),
+            elem: ty.elem.to_string(),
+            shape: ty.shape.to_vec(),
+            layout: ty.layout.to_string(),
+            size: ty.shape.num_elements(),
+        }
+    }
+}
+
+/// A file.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// The path below the directory, with `/`.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// The hash of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// A manifest of a graph, with no files yet.
+    pub fn new(graph: &Graph) -> Self {
+        let inputs = graph.inputs().iter().map(|&v| (graph.value(v).name.as_str(), v));
+        let outputs = graph.outputs().iter().map(|o| (o.name.as_str(), o.value));
+        Self {
+            tool: TOOL.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            name: graph.name.clone(),
+            graph_sha256: hex(&Sha256::digest(text::print(graph).text)),
+            stage: graph.stage.to_string(),
+            inputs: inputs.map(|(n, v)| Port::new(n, graph.ty(v))).collect(),
+            outputs: outputs.map(|(n, v)| Port::new(n, graph.ty(v))).collect(),
+            backends: BTreeMap::new(),
+            files: Vec::new(),
+        }
+    }
+
+    /// Notes that a backend wrote with these options.
+    pub fn backend(&mut self, name: &str, options: &Options) {
+        let options = options.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+        self.backends.insert(name.to_string(), options);
+    }
+
+    /// The text of the file.
+    pub fn to_json(&self) -> String {
+        // A struct of strings, numbers and lists always serialises.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+
+    /// Reads the manifest of a directory of artefacts.
+    pub fn read(dir: &Path) -> Result<Self, Diagnostic> {
+        let path = dir.join(NAME);
+        let at = || Location::file(path.display().to_string());
+        let bytes = std::fs::read(&path).map_err(|e| {
+            Diagnostic::error(at(), e.to_string()).help("give a directory that `unfloat convert` made")
+        })?;
+        let manifest: Self =
+            serde_json::from_slice(&bytes).map_err(|e| Diagnostic::error(at(), e.to_string()))?;
+        if manifest.tool != TOOL {
+            return Err(Diagnostic::error(
+                at(),
+                format!("was written by `{}`, not by {TOOL}", manifest.tool),
+            ));
+        }
+        Ok(manifest)
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| char::from(DIGITS[usize::from(d)])).collect()
+}
