@@ -84,7 +84,7 @@ impl Evaluator for Native {
         let shown = graph.outputs().len();
         let mut probed = graph.clone();
         wanted.iter().for_each(|&v| probed.add_output("probe", v));
-        let plan = Plan::new(&probed, &PlanOptions::default())?;
+        let plan = Plan::new(&probed, &PlanOptions { max_batch: 1, ..PlanOptions::default() })?;
         let mut workspace = plan.workspace();
         let types: Vec<_> = wanted.iter().map(|&v| graph.ty(v).clone()).collect();
         Ok(Box::new(move |sample| {

@@ -43,8 +43,8 @@ pub struct Effort<'a> {
     pub seed: u64,
 }
 
-/// Multiply-accumulates of the native executor that a check may cost: some 40 ms on one core.
-const MAC_BUDGET: u64 = 1 << 31;
+/// Multiply-accumulates of the native executor that a check may cost: some 20 ms on one core.
+const MAC_BUDGET: u64 = 1 << 30;
 /// Bytes of intermediate values that are kept of the graph before.
 const PROBE_BYTES: usize = 16 << 20;
 /// How much further than by one unit in the last place rounding may carry a value.
