@@ -1,14 +1,10 @@
 //! cifar10_cnn written out by hand on the executor's kernels: images per second at batch 1 and 64, and GFLOP/s of each
 //! layer. One thread.
 //!
-//! `cargo bench --bench kernels [-- avx512|avx2|portable]`; with `--against PYTHON` (an interpreter that has
-//! onnxruntime, onnx and numpy), onnxruntime takes turns on the same network, and the ratio of the medians is printed.
+//! `cargo bench --bench kernels [-- avx512|avx2|portable]`. The comparison with onnxruntime is in `cifar10_cnn.rs`.
 
-use cpu_time::ProcessTime;
 use std::error::Error;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
 use std::time::Instant;
 use unfloat_exec::kernels::{
     Activation, AlignedBuffer, Conv, ConvShape, Dense, Isa, KernelError, Pool, PoolKind, PoolShape,
@@ -135,25 +131,12 @@ const MACS: [(&str, usize); 9] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut wanted = Vec::new();
-    let mut against = None;
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--against" => against = args.next(),
-            "--bench" => (),
-            _ => wanted.push(arg),
-        }
-    }
+    wanted.extend(std::env::args().skip(1).filter(|arg| arg != "--bench"));
     for isa in Isa::available() {
         if wanted.is_empty() || wanted.iter().any(|w| w == isa.name()) {
             for batch in [1, 64] {
                 layers(isa, batch)?;
             }
-        }
-    }
-    if let Some(python) = against {
-        for batch in [1, 64] {
-            compare(&python, batch)?;
         }
     }
     Ok(())
@@ -190,60 +173,4 @@ fn layers(isa: Isa, batch: usize) -> Result<(), KernelError> {
         println!("  {name:22} {:8.2} us {flops:8.1} GFLOP/s", t * 1e6);
     }
     Ok(())
-}
-
-/// Rounds of each side.
-const ROUNDS: usize = 9;
-
-/// Takes turns with onnxruntime and prints both medians. Times are CPU times: the machine may have other work.
-fn compare(python: &str, batch: usize) -> Result<(), Box<dyn Error>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/onnxruntime.py");
-    let model = concat!(env!("CARGO_TARGET_TMPDIR"), "/cifar10_cnn.onnx");
-    let written = Command::new(python).args([script, "--cifar10-cnn", model]).status()?;
-    if !written.success() {
-        return Err("onnxruntime.py could not write the model".into());
-    }
-    let mut peer = Command::new(python)
-        .args([script, model, "--serve", "--batch", &batch.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let (Some(mut ask), Some(answers)) = (peer.stdin.take(), peer.stdout.take()) else {
-        return Err("no pipe to onnxruntime.py".into());
-    };
-    let mut answers = BufReader::new(answers).lines();
-    answers.next().ok_or("onnxruntime.py ended early")??;
-
-    let net = Net::new(Isa::detect())?;
-    let mut arena = net.arena(batch);
-    let x = numbers(batch * net.convs[0].input_len(), 1.0);
-    let mut y = vec![0.0; batch * 10];
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let start = ProcessTime::now();
-        let mut images = 0;
-        while start.elapsed().as_secs_f64() < 0.2 {
-            for _ in 0..64 / batch {
-                net.run(batch, &x, &mut y, &mut arena, |_| ())?;
-                images += batch;
-            }
-            black_box(&y);
-        }
-        ours.push(images as f64 / start.elapsed().as_secs_f64());
-        writeln!(ask)?;
-        theirs.push(answers.next().ok_or("onnxruntime.py ended early")??.parse::<f64>()?);
-    }
-    drop(ask);
-    peer.wait()?;
-    let (ours, theirs) = (median(ours), median(theirs));
-    println!(
-        "batch {batch}: kernels {ours:.0} images/s, onnxruntime {theirs:.0} images/s, ratio {:.3}",
-        ours / theirs
-    );
-    Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

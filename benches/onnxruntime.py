@@ -1,7 +1,8 @@
 """Images per second of onnxruntime on a model, for comparison with the native executor.
 
 usage: onnxruntime.py MODEL.onnx [--batch N] [--threads T] [--rounds R] [--serve]
-       onnxruntime.py --cifar10-cnn MODEL.onnx      write the benchmark network first
+       onnxruntime.py MODEL.onnx --cifar10-cnn WEIGHTS.npz     write the benchmark network first
+       onnxruntime.py MODEL.onnx --run IN.npy OUT.npy          run it once; IN is channels-last
 
 Needs Python packages: onnxruntime==1.31.1 numpy (and onnx for --cifar10-cnn).
 
@@ -20,23 +21,32 @@ import time
 sys.path.pop(0)
 
 
-def write_cifar10_cnn(path):
-    """The network as PyTorch exports it (NCHW, 1.25 million parameters), with seeded random weights."""
+def write_cifar10_cnn(path, weights_path):
+    """The network as PyTorch exports it (NCHW, 1.25 million parameters), with the weights that the benchmark gives:
+    arrays w0, b0, w1, ... of the layers in order, convolutions as [out, height, width, in], dense as [out, in] over
+    features in height-width-channel order."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    rng = np.random.default_rng(0)
-    weights, nodes = [], []
+    given = np.load(weights_path)
+    weights, nodes, layer = [], [], [0]
 
-    def tensor(name, shape, scale):
-        values = (rng.standard_normal(shape) * scale).astype(np.float32)
-        weights.append(numpy_helper.from_array(values, name))
+    def tensor(name, values):
+        weights.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def conv(name, source, inputs, outputs, pad):
-        w = tensor(name + ".weight", (outputs, inputs, 3, 3), (2 / (9 * inputs)) ** 0.5)
-        b = tensor(name + ".bias", (outputs,), 0.1)
+    def parameters(name):
+        w, b = given[f"w{layer[0]}"], given[f"b{layer[0]}"]
+        layer[0] += 1
+        if w.ndim == 4:
+            w = w.transpose(0, 3, 1, 2)
+        elif w.shape[1] == 6 * 6 * 64:
+            w = w.reshape(-1, 6, 6, 64).transpose(0, 3, 1, 2).reshape(w.shape)
+        return tensor(name + ".weight", w), tensor(name + ".bias", b)
+
+    def conv(name, source, pad):
+        w, b = parameters(name)
         attributes = dict(kernel_shape=[3, 3], pads=[pad] * 4, strides=[1, 1])
         nodes.append(helper.make_node("Conv", [source, w, b], [name + ".sum"], **attributes))
         nodes.append(helper.make_node("Relu", [name + ".sum"], [name]))
@@ -47,20 +57,19 @@ def write_cifar10_cnn(path):
         nodes.append(helper.make_node("MaxPool", [source], [name], **attributes))
         return name
 
-    def dense(name, source, inputs, outputs):
-        w = tensor(name + ".weight", (outputs, inputs), (2 / inputs) ** 0.5)
-        b = tensor(name + ".bias", (outputs,), 0.1)
+    def dense(name, source):
+        w, b = parameters(name)
         nodes.append(helper.make_node("Gemm", [source, w, b], [name], transB=1))
         return name
 
-    x = conv("conv1", "input", 3, 32, 1)
-    x = pool("pool1", conv("conv2", x, 32, 32, 0))
-    x = conv("conv3", x, 32, 64, 1)
-    x = pool("pool2", conv("conv4", x, 64, 64, 0))
+    x = conv("conv1", "input", 1)
+    x = pool("pool1", conv("conv2", x, 0))
+    x = conv("conv3", x, 1)
+    x = pool("pool2", conv("conv4", x, 0))
     nodes.append(helper.make_node("Flatten", [x], ["features"]))
-    dense("hidden.sum", "features", 6 * 6 * 64, 512)
+    dense("hidden.sum", "features")
     nodes.append(helper.make_node("Relu", ["hidden.sum"], ["hidden"]))
-    dense("logits", "hidden", 512, 10)
+    dense("logits", "hidden")
     nodes.append(helper.make_node("Softmax", ["logits"], ["output"], axis=-1))
 
     value = helper.make_tensor_value_info
@@ -104,6 +113,16 @@ def make_round(path, batch, threads):
     return lambda: times * batch / run(times)
 
 
+def run_once(path, source, target):
+    """Runs channels-last images and writes the outputs."""
+    import numpy as np
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    images = np.ascontiguousarray(np.load(source).transpose(0, 3, 1, 2))
+    np.save(target, session.run(None, {session.get_inputs()[0].name: images})[0])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="path of the .onnx file")
@@ -111,10 +130,14 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--serve", action="store_true")
-    parser.add_argument("--cifar10-cnn", action="store_true", help="write the benchmark network to MODEL and stop")
+    parser.add_argument("--cifar10-cnn", metavar="WEIGHTS", help="write the benchmark network to MODEL and stop")
+    parser.add_argument("--run", nargs=2, metavar=("IN", "OUT"), help="run the model on IN, write OUT and stop")
     args = parser.parse_args()
     if args.cifar10_cnn:
-        write_cifar10_cnn(args.model)
+        write_cifar10_cnn(args.model, args.cifar10_cnn)
+        return
+    if args.run:
+        run_once(args.model, *args.run)
         return
     one_round = make_round(args.model, args.batch, args.threads)
     if args.serve:

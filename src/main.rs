@@ -1,2 +1,33 @@
-//! The `unfloat` command line.
-fn main() {}
+//! The `unfloat` program.
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use std::process::ExitCode;
+use unfloat::cli::{Cli, Command};
+use unfloat::commands;
+use unfloat::output::{exit_code, note, print};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version go to stdout and are no error; all else goes to stderr with status 2.
+        Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            let _ = print(&e.render().to_string());
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => {
+            note(e.render().to_string().trim_end());
+            return ExitCode::from(2);
+        }
+    };
+    exit_code(match &cli.command {
+        Command::Convert(args) => commands::convert::run(args),
+        Command::Run(args) => commands::run::run(args),
+        Command::Verify(args) => commands::verify::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
+        Command::Opt(args) => commands::opt::run(args),
+        Command::Passes { name, json } => commands::passes::run(name.as_deref(), *json),
+        Command::Completions { shell } => commands::meta::completions(*shell),
+        Command::Man => commands::meta::man(),
+    })
+}

@@ -1,40 +1,32 @@
 //! Who computes the values that are compared.
 
-use crate::analysis::work;
 use std::sync::Arc;
-use unfloat_exec::{Plan, PlanOptions};
 use unfloat_ir::arena::Handle;
-use unfloat_ir::{
-    Data, Diagnostic, Diagnostics, Graph, Location, Node, Op, OpDef, Tensor, TensorType, ValueId,
-};
+use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, OpDef, Tensor, ValueId};
 
 /// A graph made ready to be run: sample in, the wanted values out, in the order in which they were wanted.
 pub type Prepared<'g> = Box<dyn FnMut(&[Tensor]) -> Result<Vec<Arc<Tensor>>, Diagnostics> + 'g>;
 
 /// Computes values of a graph.
 pub trait Evaluator: Sync {
-    /// The name that reports show for this graph.
-    fn name(&self, graph: &Graph) -> &'static str;
-    /// What one sample costs, in multiply-accumulates of the native executor.
-    fn cost(&self, graph: &Graph) -> u64;
+    /// The name that reports show.
+    fn name(&self) -> &str;
+    /// How many times more a multiply-accumulate costs than one of the fast executor.
+    fn slowness(&self) -> u64;
     /// Makes a graph ready to compute the wanted values.
     fn prepare<'g>(&self, graph: &'g Graph, wanted: &[ValueId]) -> Result<Prepared<'g>, Diagnostics>;
 }
-
-/// How many times more a multiply-accumulate costs in reference evaluation than in the native executor.
-const REFERENCE_SLOWNESS: u64 = 32;
 
 /// Each op by its own reference evaluation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reference;
 
 impl Evaluator for Reference {
-    fn name(&self, _: &Graph) -> &'static str {
+    fn name(&self) -> &str {
         "reference"
     }
-    fn cost(&self, graph: &Graph) -> u64 {
-        let all = graph.live_nodes().map(|(_, n)| work(graph, n));
-        all.fold(0, u64::saturating_add).saturating_mul(REFERENCE_SLOWNESS)
+    fn slowness(&self) -> u64 {
+        32
     }
     fn prepare<'g>(&self, graph: &'g Graph, wanted: &[ValueId]) -> Result<Prepared<'g>, Diagnostics> {
         let wanted = wanted.to_vec();
@@ -42,57 +34,6 @@ impl Evaluator for Reference {
             unfloat_exec::reference::check_inputs(graph, sample)?;
             let known = graph.inputs().iter().zip(sample).map(|(&v, t)| (v, Arc::new(t.clone())));
             evaluate_from(graph, known, &wanted)
-        }))
-    }
-}
-
-/// The native executor; reference evaluation for graphs that hold anything but floats.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Native;
-
-impl Native {
-    fn takes(graph: &Graph) -> bool {
-        graph
-            .live_nodes()
-            .all(|(_, n)| n.inputs.iter().chain([&n.output]).all(|&v| graph.ty(v).elem.is_float()))
-            && graph.outputs().iter().all(|o| graph.ty(o.value).elem.is_float())
-    }
-}
-
-impl Evaluator for Native {
-    fn name(&self, graph: &Graph) -> &'static str {
-        if Native::takes(graph) { "native executor" } else { Reference.name(graph) }
-    }
-    fn cost(&self, graph: &Graph) -> u64 {
-        if !Native::takes(graph) {
-            return Reference.cost(graph);
-        }
-        let cost = |node: &Node| {
-            // Layers that do not read channels last go by reference evaluation.
-            let first = node.inputs.first().map(|&v| graph.ty(v).layout);
-            let windowed =
-                matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AvgPool(_));
-            let slow = windowed && first.is_some_and(|l| !l.is_channels_last());
-            work(graph, node).saturating_mul(if slow { REFERENCE_SLOWNESS } else { 1 })
-        };
-        graph.live_nodes().fold(0, |sum: u64, (_, n)| sum.saturating_add(cost(n)))
-    }
-    fn prepare<'g>(&self, graph: &'g Graph, wanted: &[ValueId]) -> Result<Prepared<'g>, Diagnostics> {
-        if !Native::takes(graph) {
-            return Reference.prepare(graph, wanted);
-        }
-        let shown = graph.outputs().len();
-        let mut probed = graph.clone();
-        wanted.iter().for_each(|&v| probed.add_output("probe", v));
-        let plan = Plan::new(&probed, &PlanOptions { max_batch: 1, ..PlanOptions::default() })?;
-        let mut workspace = plan.workspace();
-        let types: Vec<_> = wanted.iter().map(|&v| graph.ty(v).clone()).collect();
-        Ok(Box::new(move |sample| {
-            unfloat_exec::reference::check_inputs(graph, sample)?;
-            let inputs: Vec<&[f32]> = sample.iter().filter_map(|t| t.as_f32()).collect();
-            let values = plan.run_in(&mut workspace, &inputs, 1)?.into_iter().skip(shown);
-            let tensor = |(ty, v): (&TensorType, Vec<f32>)| Tensor { ty: ty.clone(), data: Data::F32(v) };
-            Ok(types.iter().zip(values).map(tensor).map(Arc::new).collect())
         }))
     }
 }

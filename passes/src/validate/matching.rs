@@ -8,7 +8,7 @@ use crate::analysis::numbering::{Numberer, op_key};
 use crate::analysis::perm;
 use std::collections::BTreeMap;
 use unfloat_ir::arena::Handle;
-use unfloat_ir::{Def, Graph, Node, ValueId};
+use unfloat_ir::{Def, Graph, Node, OpDef, ValueId};
 
 /// Two values that a pass says are the same tensor.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -180,4 +180,16 @@ impl Relation<'_> {
         }
         true
     }
+}
+
+/// The multiply-accumulates of a graph for one sample.
+pub fn macs(graph: &Graph) -> u64 {
+    graph
+        .live_nodes()
+        .map(|(_, node)| {
+            let types: Vec<_> = node.inputs.iter().map(|&v| graph.ty(v)).collect();
+            let out = graph.ty(node.output);
+            node.op.macs(&types, out).saturating_add(out.shape.num_elements() as u64)
+        })
+        .fold(0, u64::saturating_add)
 }

@@ -1,0 +1,190 @@
+//! What a user can type.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A compiler that takes a trained neural network, removes the floats, and proves every step.
+#[derive(Parser, Debug)]
+#[command(name = "unfloat", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 done, 1 the outputs differ or a check failed, 2 an error.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Import a model, run the passes, emit and verify.
+    Convert(Convert),
+    /// Run a model in the native executor, or an artefact as it was emitted.
+    Run(Run),
+    /// Compare two of: model, .uir, artefact directory; or one with given outputs.
+    Verify(Verify),
+    /// Show layers, types, shapes, parameters, multiply-accumulates.
+    Inspect(Inspect),
+    /// Run passes on a .uir graph.
+    Opt(Opt),
+    /// List the passes, or show one's documentation.
+    Passes {
+        /// The pass to show.
+        name: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// How a model file is to be read.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Import {
+    /// Weights in a file of their own, when MODEL is an architecture (JSON).
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// The backend that a Keras file was trained on, when the file does not say (Keras 1).
+    #[arg(long, value_name = "BACKEND")]
+    pub keras_backend: Option<KerasBackend>,
+}
+
+/// A backend of Keras: Theano stores convolution kernels mirrored.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KerasBackend {
+    /// TensorFlow.
+    Tensorflow,
+    /// Theano.
+    Theano,
+}
+
+/// Arguments of `convert`.
+#[derive(Args, Debug)]
+pub struct Convert {
+    /// The model: .h5, .keras, .json with --weights, or .uir.
+    pub model: PathBuf,
+    /// The directory to make.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// The name of the C++ header and namespace (default: the model's file name).
+    #[arg(long)]
+    pub name: Option<String>,
+    /// What to emit, separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "cpp")]
+    pub emit: Vec<String>,
+    /// Compile what was emitted and compare it with the native executor; with a file also compare both with the
+    /// outputs in it (.npz with input_0 …, output_0 …) or take its samples (.npy).
+    #[arg(long, value_name = "DATA", num_args = 0..=1)]
+    pub check: Option<Option<PathBuf>>,
+    /// The largest relative difference that counts as equal in checks.
+    #[arg(long, value_name = "X", default_value_t = crate::compare::TOLERANCE)]
+    pub tolerance: f64,
+    /// Replace DIR even if unfloat did not make it.
+    #[arg(long)]
+    pub force: bool,
+    /// Do not check the passes' claims. The certificate says so.
+    #[arg(long)]
+    pub no_validate: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub import: Import,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// A model, a .uir, or an artefact directory.
+    pub model: PathBuf,
+    /// Samples: one .npy per input in the model's order, or one .npz with input_0, input_1, ….
+    #[arg(long, value_name = "FILE", required = true)]
+    pub input: Vec<PathBuf>,
+    /// Where to write: one .npy per output, in the model's order.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub output: Vec<PathBuf>,
+    /// Threads over samples (default: one per core).
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Use the reference evaluator: slow, and as exact as can be.
+    #[arg(long)]
+    pub reference: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub import: Import,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// A model, a .uir, or an artefact directory.
+    pub left: PathBuf,
+    /// What to compare it with (may be left out when --expect is given).
+    pub right: Option<PathBuf>,
+    /// Samples: .npy per input, or one .npz (default: 16 pseudo-random ones).
+    #[arg(long, value_name = "FILE")]
+    pub input: Vec<PathBuf>,
+    /// Outputs that both must give: .npy per output, or one .npz with output_0, ….
+    #[arg(long, value_name = "FILE")]
+    pub expect: Vec<PathBuf>,
+    /// The largest difference that counts as equal, relative to the greatest element of a sample's output (at
+    /// least 1).
+    #[arg(long, value_name = "X", default_value_t = crate::compare::TOLERANCE)]
+    pub tolerance: f64,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub import: Import,
+}
+
+/// Arguments of `inspect`.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// A model, a .uir, or an artefact directory.
+    pub model: PathBuf,
+    /// Show the graph after the passes up to this stage (imported, canonical, folded).
+    #[arg(long, value_name = "STAGE", default_value = "imported")]
+    pub stage: String,
+    /// Print one constant of the graph, or save it with --output.
+    #[arg(long, value_name = "NAME")]
+    pub tensor: Option<String>,
+    /// With --tensor: the .npy to write.
+    #[arg(long, value_name = "FILE", requires = "tensor")]
+    pub output: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, conflicts_with = "dot")]
+    pub json: bool,
+    /// Print the graph for Graphviz.
+    #[arg(long)]
+    pub dot: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub import: Import,
+}
+
+/// Arguments of `opt`.
+#[derive(Args, Debug)]
+pub struct Opt {
+    /// The graph, a .uir or a model.
+    pub model: PathBuf,
+    /// Passes in order, `name` or `name{option=value}`, separated by commas; or a pipeline's name.
+    #[arg(short, long, value_name = "LIST")]
+    pub passes: String,
+    /// The .uir to write (default: standard output, with constants of any size inside).
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Do not check the passes' claims.
+    #[arg(long)]
+    pub no_validate: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub import: Import,
+}

@@ -1,0 +1,207 @@
+//! `convert`: import, passes, emit, check. What is written is written at once, at the end, or not at all.
+
+use crate::cli::Convert;
+use crate::commands::verify::Comparison;
+use crate::compare;
+use crate::model::{self, Subject};
+use crate::output::{CommandResult, Failure, Outcome, fault, note, print_json, show};
+use crate::samples::{self, Batch};
+use crate::{report, uir};
+use serde_json::{Value, json};
+use std::path::Path;
+use unfloat_backends::process::TempDir;
+use unfloat_backends::{Backend, Manifest, Options, OutDir, backend, namer};
+use unfloat_ir::{Diagnostic, Diagnostics, Graph};
+use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
+use unfloat_passes::report::Report;
+
+/// Samples for `--check` when the user gives none.
+const CHECK_SAMPLES: usize = 8;
+
+/// Runs the command.
+pub fn run(args: &Convert) -> CommandResult {
+    let emitters = emitters(args)?;
+    let (mut graph, source) = model::load_with_source(&args.model, &args.import)?;
+    graph.name = name(args, &graph);
+    let mut warnings = Diagnostics::new();
+    let options = RunOptions { validate: !args.no_validate, ..RunOptions::default() };
+    let passes = run_pipeline(&mut graph, &pipeline("import")?, &options, &mut warnings)?;
+    show(&warnings);
+    for pass in &passes.passes {
+        note(&report::describe(pass));
+    }
+    let (mut out, manifest) = emit(&graph, &emitters)?;
+    let checks = match &args.check {
+        None => Vec::new(),
+        Some(data) => check(&graph, &out, &manifest, data.as_deref())?,
+    };
+    for comparison in &checks {
+        let Comparison { left, right, differences } = comparison;
+        note(compare::describe(differences, args.tolerance, left, right).trim_end());
+    }
+    let passed = checks.iter().all(|c| c.within(args.tolerance));
+    let certificate = certificate(&passes, &checks, &warnings, &source, args);
+    out.add("certificate.json", serde_json::to_string_pretty(&certificate).unwrap_or_default() + "\n")?;
+    let mut summary = json!({ "passed": passed, "certificate": certificate });
+    if passed {
+        let written = out.write_to(&args.output, manifest, args.force)?;
+        for file in &written.files {
+            note(&format!("{:>12} bytes  {}", file.size, args.output.join(&file.path).display()));
+        }
+        summary["manifest"] = serde_json::to_value(&written).unwrap_or_default();
+    } else {
+        note("the check failed: nothing was written");
+    }
+    if args.json {
+        print_json(&summary)?;
+    }
+    Ok(if passed { Outcome::Done } else { Outcome::Differs })
+}
+
+/// One thing to emit.
+enum Emitter {
+    Backend(&'static dyn Backend),
+    Uir,
+}
+
+/// What `--emit` and `--name` ask for, checked before the model is read. All that is wrong is said at once.
+fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
+    let mut found = Diagnostics::new();
+    let mut emitters = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for name in args.emit.iter().map(String::as_str) {
+        if seen.contains(&name) {
+            continue;
+        }
+        seen.push(name);
+        match (name, backend::find(name)) {
+            ("uir", _) => emitters.push(Emitter::Uir),
+            (_, Ok(backend)) => emitters.push(Emitter::Backend(backend)),
+            (_, Err(e)) => {
+                let help = format!("{}, uir", e.help);
+                found.push(Diagnostic { help, ..e });
+            }
+        }
+    }
+    let languages = [namer::Language::Cpp, namer::Language::Verilog];
+    if let Some(Err(e)) = args.name.as_ref().map(|name| namer::check(name, &languages)) {
+        found.push(e);
+    }
+    if !(args.tolerance >= 0.0 && args.tolerance.is_finite()) {
+        found.push(fault(format!("--tolerance: expected a number from 0, found {}", args.tolerance)));
+    }
+    found.into_result(emitters)
+}
+
+fn name(args: &Convert, graph: &Graph) -> String {
+    match &args.name {
+        Some(name) => name.clone(),
+        None if graph.name.is_empty() || args.model.extension().is_none_or(|e| e != "uir") => {
+            namer::sanitize(&model::default_name(&args.model))
+        }
+        None => namer::sanitize(&graph.name),
+    }
+}
+
+fn emit(graph: &Graph, emitters: &[Emitter]) -> Result<(OutDir, Manifest), Diagnostics> {
+    let mut out = OutDir::new();
+    let mut manifest = Manifest::new(graph);
+    let mut found = Diagnostics::new();
+    for emitter in emitters {
+        if let Emitter::Backend(backend) = emitter {
+            let options = Options::defaults(backend.info());
+            if let Err(faults) = backend.check(graph, &options) {
+                found.extend(faults);
+            }
+        }
+    }
+    found.into_result(())?;
+    for emitter in emitters {
+        match emitter {
+            Emitter::Backend(backend) => {
+                let options = Options::defaults(backend.info());
+                backend.emit(graph, &options, &mut out)?;
+                manifest.backend(backend.info().name, &options);
+            }
+            Emitter::Uir => {
+                let (text, archive) = uir::to_bytes(graph)?;
+                out.add(&format!("uir/{}.uir", graph.name), text)?;
+                if let Some(archive) = archive {
+                    let mut file = unfloat_backends::File::new();
+                    file.bytes(archive);
+                    out.add(&format!("uir/{}.npz", graph.name), file)?;
+                }
+            }
+        }
+    }
+    Ok((out, manifest))
+}
+
+/// Runs every artefact and the native executor on the same samples, and compares them with each other and with
+/// the outputs that the data holds.
+fn check(
+    graph: &Graph,
+    out: &OutDir,
+    manifest: &Manifest,
+    data: Option<&Path>,
+) -> Result<Vec<Comparison>, Failure> {
+    let native = Subject::Graph(graph.clone());
+    let types = native.output_types();
+    let (inputs, expected) = check_data(&native, data)?;
+    let dir = TempDir::new().map_err(|e| fault(format!("making a temporary directory: {e}")))?;
+    let dir = dir.join("artefact");
+    out.write_to(&dir, manifest.clone(), false)?;
+    let executed = native.run(&inputs, model::default_threads())?;
+    let mut comparisons = Vec::new();
+    let mut compare = |left: &str, right: &str, a: &Batch, b: &Batch| {
+        let differences = compare::outputs(&types, a, b);
+        comparisons.push(Comparison { left: left.to_string(), right: right.to_string(), differences });
+    };
+    for name in manifest.backends.keys() {
+        let artefact = model::Artefact::open(&dir, Some(name))?;
+        let result = Subject::Artefact(artefact).run(&inputs, 1)?;
+        compare(&format!("emitted {name}"), "native executor", &result, &executed);
+        if let Some(expected) = &expected {
+            compare(&format!("emitted {name}"), "given outputs", &result, expected);
+        }
+    }
+    if let Some(expected) = &expected {
+        compare("native executor", "given outputs", &executed, expected);
+    }
+    Ok(comparisons)
+}
+
+fn check_data(native: &Subject, data: Option<&Path>) -> Result<(Batch, Option<Batch>), Diagnostics> {
+    let Some(path) = data else { return Ok((native.random(CHECK_SAMPLES), None)) };
+    let paths = [path.to_path_buf()];
+    let inputs = samples::read(&paths, "input", &native.input_types())?;
+    if !samples::has_outputs(path) {
+        return Ok((inputs, None));
+    }
+    let expected = samples::read(&paths, "output", &native.output_types())?;
+    if expected.count != inputs.count {
+        let text = format!("{}: {} samples in, {} out", path.display(), inputs.count, expected.count);
+        return Err(fault(text).into());
+    }
+    Ok((inputs, Some(expected)))
+}
+
+/// Every claim with its evidence.
+fn certificate(
+    passes: &Report,
+    checks: &[Comparison],
+    warnings: &Diagnostics,
+    source: &Value,
+    args: &Convert,
+) -> Value {
+    json!({
+        "tool": "unfloat",
+        "version": env!("CARGO_PKG_VERSION"),
+        "source": source,
+        "validated": passes.validated,
+        "passes": passes.passes,
+        "warnings": warnings.0.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "tolerance": args.tolerance,
+        "checks": checks.iter().map(|c| c.to_json(args.tolerance)).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,9 @@
+//! One file per command.
+
+pub mod convert;
+pub mod inspect;
+pub mod meta;
+pub mod opt;
+pub mod passes;
+pub mod run;
+pub mod verify;

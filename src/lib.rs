@@ -1,0 +1,22 @@
+//! unfloat: a compiler that takes a trained neural network, removes the floats, and proves every step.
+//!
+//! This crate is the command line and the face of the library: it knows every other crate, and no other knows it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`cli`] | what a user can type |
+//! | [`commands`] | one file per command |
+//! | [`model`] | whatever a user can name: a model file, a `.uir`, an artefact directory |
+//! | [`samples`], [`compare`] | samples in and out of files, and how far results are apart |
+//! | [`uir`] | `.uir` files with their archive |
+//! | [`output`], [`report`] | where text goes, exit statuses, what is said of the passes |
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod commands;
+pub mod compare;
+pub mod model;
+pub mod output;
+pub mod report;
+pub mod samples;
+pub mod uir;

@@ -1,0 +1,122 @@
+//! Where text goes: results to stdout, findings and progress to stderr.
+//!
+//! Everything is written through [`Write`], so that a reader who closes the pipe ends the program quietly.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use unfloat_ir::{Diagnostic, Diagnostics, Location};
+
+/// How a command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It did what was asked. Exit status 0.
+    Done,
+    /// Outputs differ, or a check failed. Exit status 1.
+    Differs,
+}
+
+/// Why a command stopped.
+#[derive(Debug)]
+pub enum Failure {
+    /// Findings to show. Exit status 2.
+    Findings(Diagnostics),
+    /// The reader of stdout went away: no fault of anyone's. Exit status 0.
+    ClosedPipe,
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(findings: Diagnostics) -> Self {
+        Failure::Findings(findings)
+    }
+}
+
+impl From<Diagnostic> for Failure {
+    fn from(finding: Diagnostic) -> Self {
+        Failure::Findings(finding.into())
+    }
+}
+
+/// What commands return.
+pub type CommandResult = Result<Outcome, Failure>;
+
+/// An error with no place in a file.
+pub fn fault(message: impl Into<String>) -> Diagnostic {
+    Diagnostic::error(Location::default(), message)
+}
+
+/// An error about a path that the user gave, with the system's reason.
+pub fn io_fault(path: &std::path::Path, doing: &str, error: &io::Error) -> Diagnostic {
+    Diagnostic::error(Location::file(path.display().to_string()), format!("{doing}: {error}"))
+}
+
+/// Writes to stdout.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failure::ClosedPipe),
+        Err(e) => Err(fault(format!("writing to standard output: {e}")).into()),
+    }
+}
+
+/// Writes one JSON document to stdout.
+pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    print(&(text + "\n"))
+}
+
+/// Writes a line to stderr. Nobody can be told when that fails.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Shows findings on stderr.
+pub fn show(findings: &Diagnostics) {
+    for finding in &findings.0 {
+        note(&finding.to_string());
+    }
+}
+
+/// The exit status of a result; its findings are shown.
+pub fn exit_code(result: CommandResult) -> ExitCode {
+    match result {
+        Ok(Outcome::Done) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
+        Ok(Outcome::Differs) => ExitCode::from(1),
+        Err(Failure::Findings(findings)) => {
+            show(&findings);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Rows as a table with aligned columns; columns named in `right` are aligned to the right.
+pub fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
+    let width = |text: &str| text.chars().count();
+    let mut widths: Vec<usize> = header.iter().map(|h| width(h)).collect();
+    for row in rows {
+        row.iter().zip(&mut widths).for_each(|(cell, w)| *w = (*w).max(width(cell)));
+    }
+    let line = |cells: Vec<&str>| {
+        let cells = cells.iter().enumerate().map(|(i, cell)| {
+            let pad = " ".repeat(widths[i].saturating_sub(width(cell)));
+            if right.contains(&i) { format!("{pad}{cell}") } else { format!("{cell}{pad}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string() + "\n"
+    };
+    let mut text = line(header.to_vec());
+    text +=
+        &line(widths.iter().map(|&w| "-".repeat(w)).collect::<Vec<_>>().iter().map(String::as_str).collect());
+    rows.iter().for_each(|row| text += &line(row.iter().map(String::as_str).collect()));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [vec!["a".to_string(), "1".to_string()], vec!["bb".to_string(), "100".to_string()]];
+        assert_eq!(table(&["n", "x"], &rows, &[1]), "n     x\n--  ---\na     1\nbb  100\n");
+    }
+}

@@ -1,0 +1,190 @@
+//! Samples from the user's files: `.npy` with a batch axis in front, or `.npz` with `input_0`, `output_0`, ….
+
+use crate::output::{fault, io_fault};
+use std::path::{Path, PathBuf};
+use unfloat_ir::{Data, Diagnostic, Diagnostics, ElemType, Graph, Location, Shape, Tensor, TensorType};
+
+/// Values for every input of a graph, or from every output, of a number of samples.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Batch {
+    /// The number of samples.
+    pub count: usize,
+    /// One vector per input or output, samples one after another.
+    pub data: Vec<Vec<f32>>,
+}
+
+impl Batch {
+    /// The slices of each input or output.
+    pub fn slices(&self) -> Vec<&[f32]> {
+        self.data.iter().map(Vec::as_slice).collect()
+    }
+}
+
+/// The seed of pseudo-random samples.
+pub const SEED: u64 = 0x756e_666c_6f61_7421;
+
+/// Pseudo-random samples of the given types: SplitMix64 (Steele, Lea and Flood, 2014) from a fixed seed, about normal
+/// (the sum of four uniform numbers), the same on every machine.
+pub fn random(types: &[(String, TensorType)], count: usize, seed: u64) -> Batch {
+    let mut state = seed;
+    let mut uniform = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
+    };
+    // The variance of a uniform number is 1/12, of the sum of four 1/3.
+    let mut normal = || ((0..4).map(|_| uniform()).sum::<f32>() - 2.0) * 3f32.sqrt();
+    let lens = types.iter().map(|(_, ty)| ty.shape.num_elements() * count);
+    Batch { count, data: lens.map(|n| (0..n).map(|_| normal()).collect()).collect() }
+}
+
+/// Reads a file, with its path in the error.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, Diagnostic> {
+    std::fs::read(path).map_err(|e| io_fault(path, "cannot be read", &e))
+}
+
+/// Reads one array for each of `types`. Arrays come from `.npy` files, one each in that order, or from a single
+/// `.npz` that holds `PREFIX_0`, `PREFIX_1`, …. All that is wrong is said at once.
+pub fn read(paths: &[PathBuf], prefix: &str, types: &[(String, TensorType)]) -> Result<Batch, Diagnostics> {
+    let arrays = match paths {
+        [one] if one.extension().is_some_and(|e| e == "npz") => read_npz(one, prefix, types.len())?,
+        _ => read_npys(paths, prefix, types)?,
+    };
+    let mut found = Diagnostics::new();
+    let mut batch: Option<(usize, String)> = None;
+    let mut data = Vec::new();
+    for ((label, array), (name, ty)) in arrays.into_iter().zip(types) {
+        match samples(array, &ty.shape) {
+            Err(message) => {
+                found
+                    .push(Diagnostic::error(Location::file(&label), format!("{prefix} `{name}`: {message}")));
+            }
+            Ok((count, values)) => {
+                data.push(values);
+                match &batch {
+                    Some((n, first)) if *n != count => found.push(Diagnostic::error(
+                        Location::file(&label),
+                        format!("holds {count} samples, but {first} holds {n}"),
+                    )),
+                    Some(_) => {}
+                    None => batch = Some((count, label)),
+                }
+            }
+        }
+    }
+    found.into_result(Batch { count: batch.map_or(0, |b| b.0), data })
+}
+
+fn read_npys(
+    paths: &[PathBuf],
+    prefix: &str,
+    types: &[(String, TensorType)],
+) -> Result<Vec<(String, Tensor)>, Diagnostics> {
+    let names: Vec<&str> = types.iter().map(|t| t.0.as_str()).collect();
+    if paths.len() != types.len() {
+        let text = format!(
+            "the model has {} {prefix}s ({}), {} files were given",
+            types.len(),
+            names.join(", "),
+            paths.len()
+        );
+        return Err(fault(text)
+            .help(format!(
+                "give --{prefix} once for each, in that order, or one .npz with {prefix}_0, {prefix}_1, …"
+            ))
+            .into());
+    }
+    let mut found = Diagnostics::new();
+    let mut arrays = Vec::new();
+    for path in paths {
+        let label = path.display().to_string();
+        let read = read_file(path).and_then(|bytes| {
+            unfloat_npy::read_npy(&bytes)
+                .map_err(|e| Diagnostic::error(Location::file(&label), e.to_string()))
+        });
+        match read {
+            Ok(array) => arrays.push((label, array)),
+            Err(e) => found.push(e),
+        }
+    }
+    found.into_result(arrays)
+}
+
+fn read_npz(path: &Path, prefix: &str, count: usize) -> Result<Vec<(String, Tensor)>, Diagnostics> {
+    let label = path.display().to_string();
+    let bytes = read_file(path)?;
+    let place = |message: String| Diagnostic::error(Location::file(&label), message);
+    let mut npz = unfloat_npy::Npz::open(&bytes).map_err(|e| place(e.to_string()))?;
+    let mut found = Diagnostics::new();
+    let mut arrays = Vec::new();
+    for i in 0..count {
+        let key = format!("{prefix}_{i}");
+        match npz.get(&key) {
+            Ok(Some(array)) => arrays.push((format!("{label}: {key}"), array)),
+            Ok(None) => {
+                let names = npz.names().join(", ");
+                found.push(place(format!("has no array `{key}`")).help(format!("it has {names}")));
+            }
+            Err(e) => found.push(place(e.to_string())),
+        }
+    }
+    found.into_result(arrays)
+}
+
+/// Whether an `.npz` holds expected outputs too.
+pub fn has_outputs(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "npz")
+        && read_file(path).is_ok_and(|bytes| {
+            unfloat_npy::Npz::open(&bytes).is_ok_and(|npz| npz.names().iter().any(|n| n == "output_0"))
+        })
+}
+
+/// Takes an array as samples of `shape`: with a batch axis in front, or a single one without.
+fn samples(array: Tensor, shape: &Shape) -> Result<(usize, Vec<f32>), String> {
+    let dims = array.shape().to_vec();
+    let count = match dims.split_first() {
+        _ if dims == shape.dims() => 1,
+        Some((&n, rest)) if rest == shape.dims() => n,
+        _ => {
+            let wanted = shape.to_string();
+            let batch = if shape.rank() == 0 { "[N]".to_string() } else { format!("[N,{}", &wanted[1..]) };
+            return Err(format!("expected the shape {batch} or {wanted}, found {}", array.shape()));
+        }
+    };
+    let values = match array.data {
+        Data::F32(values) => values,
+        codes => (0..codes.len()).filter_map(|i| codes.code(i)).map(|c| c as f32).collect(),
+    };
+    Ok((count, values))
+}
+
+/// Writes samples of `shape` as `.npy` with a batch axis in front.
+pub fn write(path: &Path, shape: &Shape, count: usize, values: &[f32]) -> Result<(), Diagnostic> {
+    let mut dims = vec![count];
+    dims.extend_from_slice(shape);
+    let bytes = unfloat_npy::write_npy_data(&dims.into(), &Data::F32(values.to_vec()), false);
+    std::fs::write(path, bytes).map_err(|e| io_fault(path, "cannot be written", &e))
+}
+
+/// The names and types of a graph's inputs.
+pub fn input_types(graph: &Graph) -> Vec<(String, TensorType)> {
+    graph.inputs().iter().map(|&v| (graph.value(v).name.clone(), graph.ty(v).clone())).collect()
+}
+
+/// The names and types of a graph's outputs.
+pub fn output_types(graph: &Graph) -> Vec<(String, TensorType)> {
+    graph.outputs().iter().map(|o| (o.name.clone(), graph.ty(o.value).clone())).collect()
+}
+
+/// Refuses graphs whose inputs or outputs are not floats: their samples are not read yet as codes.
+pub fn check_float_ports(graph: &Graph) -> Result<(), Diagnostics> {
+    let mut found = Diagnostics::new();
+    for (name, ty) in input_types(graph).into_iter().chain(output_types(graph)) {
+        if ty.elem != ElemType::F32 {
+            found.push(fault(format!("`{name}` is {ty}; samples are read and written as f32 only")));
+        }
+    }
+    found.into_result(())
+}
