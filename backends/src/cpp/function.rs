@@ -69,10 +69,9 @@ pub fn unary(f: Unary) -> (&'static str, String) {
         Unary::Mish => {
             "return x * std::tanh((x < 0.0f ? 0.0f : x) + std::log1p(std::exp(-std::fabs(x))));".to_string()
         }
-        // Below 0 the difference of two near numbers is written as a quotient.
+        // In double precision: below 0 this is the difference of two near numbers.
         Unary::Squareplus { b } => format!(
-            "const float root = std::sqrt(x * x + {});\n    return x < 0.0f ? 0.5f * {} / (root - x) : 0.5f * (x + root);",
-            l(b),
+            "const double d = x;\n    return static_cast<float>(0.5 * (d + std::sqrt(d * d + static_cast<double>({}))));",
             l(b)
         ),
         Unary::SparsePlus => {

@@ -177,18 +177,17 @@ fn digits(out: &mut impl Write, at: &mut usize, mut bits: u32) -> io::Result<()>
 /// The C++ that undoes [`digits`].
 pub const DECODER: &str = r#"// The constants, as 5 base-85 digits each, the lowest first: together they are the bits of one float. The digits
 // are the characters from '#' on, without '?' and '\'. Decoded once, when the program starts.
+constexpr std::uint32_t digit(char c) noexcept {
+  return static_cast<std::uint32_t>(c) - 35u - (c > '?' ? 1u : 0u) - (c > '\\' ? 1u : 0u);
+}
 struct store {
   alignas(64) float data[size];
   store() noexcept {
-    std::size_t n = 0;
-    for (const char* piece : text) {
-      for (; *piece != '\0'; piece += 5, ++n) {
-        std::uint32_t bits = 0;
-        for (std::size_t i = 5; i-- > 0;) {
-          const std::uint32_t c = static_cast<unsigned char>(piece[i]);
-          bits = bits * 85u + (c - 35u - (c > 63u ? 1u : 0u) - (c > 92u ? 1u : 0u));
-        }
-        std::memcpy(data + n, &bits, sizeof bits);
+    float* to = data;
+    for (const char* d : text) {
+      for (; *d != '\0'; d += 5, ++to) {
+        const std::uint32_t bits = digit(d[0]) + 85u * (digit(d[1]) + 85u * (digit(d[2]) + 85u * (digit(d[3]) + 85u * digit(d[4]))));
+        std::memcpy(to, &bits, sizeof bits);
       }
     }
   }

@@ -94,7 +94,7 @@ impl<'a> Writer<'a> {
             constant_names: BTreeMap::new(),
             locals: BTreeMap::new(),
             shape_namer: namer(&[]),
-            constant_namer: namer(&["all", "data", "size", "store", "text", "n", "bits", "piece", "c", "i"]),
+            constant_namer: namer(&["all", "bits", "c", "d", "data", "digit", "size", "store", "text", "to"]),
             local_namer: namer(taken),
             function_namer: namer(
                 &[&kernels[..], &["identity", "lanes", "least", "longest", "vec"]].concat(),

@@ -25,9 +25,13 @@ pub fn fault(graph: &Graph, node: &Node) -> Option<String> {
         }
         _ => None,
     };
-    let last = graph.ty(node.inputs[0]).layout.is_channels_last();
-    let channels = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AvgPool(_));
-    if channels && !last {
+    let x = graph.ty(node.inputs[0]);
+    let channels_last = match &node.op {
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AvgPool(_) => x.layout.is_channels_last(),
+        Op::BatchNorm(b) => b.axis + 1 == x.rank(),
+        _ => true,
+    };
+    if !channels_last {
         return Some("has channels that are not last; run the canonical passes".to_string());
     }
     what.map(|name| format!("its {name} is computed; C++ needs a constant"))

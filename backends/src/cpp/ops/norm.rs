@@ -2,7 +2,7 @@
 
 use super::super::function::literal;
 use super::super::plan::Step;
-use super::super::writer::{Writer, list};
+use super::super::writer::{Writer, size};
 use super::nests;
 use super::reduce::kept_and_gone;
 use unfloat_ir::Node;
@@ -15,10 +15,10 @@ fn eps(value: f32) -> String {
 /// Writes a batch normalisation that no neighbour took up.
 pub fn batch_norm(w: &mut Writer, step: &Step, node: &Node, op: &BatchNorm, act: Option<Unary>) {
     let operands: Vec<String> = node.inputs.iter().map(|&v| w.read(v)).collect();
-    let dims = w.graph.ty(node.output).shape.clone();
-    let outer = dims[..op.axis].iter().product();
-    let inner = dims[op.axis + 1..].iter().product();
-    let text = list("extent", &[outer, dims[op.axis], inner]) + &eps(op.eps);
+    let dims = &w.graph.ty(node.output).shape;
+    let channels = dims[op.axis];
+    let cells = dims.num_elements() / channels;
+    let text = [size("cells", cells), size("channels", channels), eps(op.eps)].concat();
     let name = w.graph.value(node.output).name.clone();
     let (shape, act) = (w.shape(&name, text), w.activation(act));
     let (call, y) = (w.kernel("batch_norm"), w.target(step));
