@@ -1,0 +1,301 @@
+//! The program as a user meets it: exit statuses, streams, files, errors.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/keras").join(name)
+}
+
+/// An empty directory for one test.
+fn scratch(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli").join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+fn unfloat(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_unfloat")).args(args).output().unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().expect("not ended by a signal")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// All files below a directory with their bytes.
+fn tree(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_path_buf()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.push((path.strip_prefix(dir).unwrap().to_path_buf(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn convert_checks_and_writes() {
+    let dir = scratch("convert");
+    let (model, out, io) = (fixture("fashion_cnn.h5"), dir.join("out"), fixture("fashion_cnn.io.npz"));
+    let done = unfloat(&[
+        "convert",
+        text(&model),
+        "-o",
+        text(&out),
+        "--emit",
+        "cpp,uir",
+        "--check",
+        text(&io),
+        "--json",
+    ]);
+    assert_eq!(status(&done), 0, "{}", stderr(&done));
+    let summary: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(summary["passed"], true);
+    assert_eq!(summary["certificate"]["checks"].as_array().unwrap().len(), 3);
+    let certificate: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("certificate.json")).unwrap()).unwrap();
+    assert_eq!(certificate, summary["certificate"]);
+    let folded =
+        certificate["passes"].as_array().unwrap().iter().find(|p| p["pass"] == "fold-batch-norm").unwrap();
+    assert_eq!(folded["changes"], 3);
+    assert!(folded["evidence"]["sampled"]["points"].as_u64().unwrap() > 10_000, "{folded}");
+    for file in summary["manifest"]["files"].as_array().unwrap() {
+        let path = out.join(file["path"].as_str().unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), file["size"].as_u64().unwrap());
+    }
+
+    // What was written can be verified against the model, run, and read back as a graph.
+    let uir = out.join("uir/fashion_cnn.uir");
+    for other in [&model, &uir] {
+        let verified = unfloat(&["verify", text(other), text(&out), "--input", text(&io)]);
+        assert_eq!(status(&verified), 0, "{}", stderr(&verified));
+        assert_eq!(stdout(&verified).matches("equal: ").count(), 3, "{}", stdout(&verified));
+    }
+    let outputs = ["executor.npy", "reference.npy", "emitted.npy"].map(|n| dir.join(n));
+    let run = |model: &Path, output: &Path, more: &[&str]| {
+        let args = [&["run", text(model), "--input", text(&io), "--output", text(output)], more].concat();
+        let done = unfloat(&args);
+        assert_eq!(status(&done), 0, "{}", stderr(&done));
+        unfloat_npy::read_npy(&std::fs::read(output).unwrap()).unwrap()
+    };
+    let executed = run(&uir, &outputs[0], &["--threads", "2"]);
+    let reference = run(&model, &outputs[1], &["--reference"]);
+    let emitted = run(&out, &outputs[2], &[]);
+    assert_eq!(executed.ty.shape.dims(), [32, 10]);
+    for other in [reference, emitted] {
+        let pairs = executed.as_f32().unwrap().iter().zip(other.as_f32().unwrap());
+        assert!(pairs.map(|(a, b)| (a - b).abs()).fold(0f32, f32::max) < 2e-5);
+    }
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let dir = scratch("bytes");
+    let model = fixture("fashion_cnn.h5");
+    let convert = |out: &Path, threads: &str, locale: &str| {
+        let done = Command::new(env!("CARGO_BIN_EXE_unfloat"))
+            .args(["convert", text(&model), "-o", text(out), "--emit", "cpp,uir", "--name", "net"])
+            .env("RAYON_NUM_THREADS", threads)
+            .env("OMP_NUM_THREADS", threads)
+            .env("LC_ALL", locale)
+            .env("TZ", if threads == "1" { "Asia/Tokyo" } else { "UTC" })
+            .env("HOME", out.parent().unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(status(&done), 0, "{}", stderr(&done));
+        tree(out)
+    };
+    let first = convert(&dir.join("one"), "1", "C");
+    let second = convert(&dir.join("elsewhere"), "7", "de_DE.UTF-8");
+    assert!(first.len() >= 6, "{} files", first.len());
+    assert!(first == second, "the outputs differ");
+    for (path, bytes) in &first {
+        let found = String::from_utf8_lossy(bytes).contains(env!("CARGO_MANIFEST_DIR"));
+        assert!(!found, "{} holds a path of this machine", path.display());
+    }
+}
+
+#[test]
+fn a_copy_of_the_model_elsewhere_gives_the_same_bytes() {
+    let dir = scratch("place");
+    let copy = dir.join("fashion_cnn.h5");
+    std::fs::copy(fixture("fashion_cnn.h5"), &copy).unwrap();
+    let convert = |model: &Path, out: &str| {
+        let out = dir.join(out);
+        let done = unfloat(&["convert", text(model), "-o", text(&out)]);
+        assert_eq!(status(&done), 0, "{}", stderr(&done));
+        tree(&out)
+    };
+    assert!(convert(&fixture("fashion_cnn.h5"), "a") == convert(&copy, "b"));
+}
+
+#[test]
+fn differences_are_status_one_and_named() {
+    let dir = scratch("differs");
+    let (model, out) = (fixture("fashion_cnn.h5"), dir.join("out"));
+    let done = unfloat(&["convert", text(&model), "-o", text(&out), "--emit", "uir"]);
+    assert_eq!(status(&done), 0, "{}", stderr(&done));
+    // Another bias in one layer of the text.
+    let uir = out.join("uir/fashion_cnn.uir");
+    let source = std::fs::read_to_string(&uir).unwrap();
+    let at = source
+        .find("const %conv2")
+        .and_then(|i| source[i..].find("= [").map(|j| i + j + 3))
+        .expect("a small constant");
+    let end = at + source[at..].find([',', ']']).unwrap();
+    let changed = format!("{}9.5{}", &source[..at], &source[end..]);
+    std::fs::write(&uir, changed).unwrap();
+    let verified = unfloat(&["verify", text(&model), text(&uir)]);
+    assert_eq!(status(&verified), 1, "{}", stderr(&verified));
+    let said = stdout(&verified);
+    assert!(said.contains("DIFFERENT: output `probabilities`"), "{said}");
+    assert!(said.contains("the first value that differs is"), "{said}");
+    // Given outputs that are not the model's.
+    let io = unfloat_npy::write_npy(&unfloat_ir::Tensor::f32(
+        [1, 10],
+        unfloat_ir::Layout::anonymous(2),
+        vec![0.1; 10],
+    ));
+    let expect = dir.join("expect.npy");
+    std::fs::write(&expect, io).unwrap();
+    let image = unfloat_ir::Tensor::f32([28, 28, 1], unfloat_ir::Layout::anonymous(3), vec![0.5; 784]);
+    let input = dir.join("input.npy");
+    std::fs::write(&input, unfloat_npy::write_npy(&image)).unwrap();
+    let verified =
+        unfloat(&["verify", text(&model), "--input", text(&input), "--expect", text(&expect), "--json"]);
+    assert_eq!(status(&verified), 1);
+    let document: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!(document["equal"], false);
+}
+
+#[test]
+fn all_offenders_are_listed_in_one_run() {
+    let dir = scratch("offenders");
+    for model in ["refused/keras2_offenders.h5", "refused/keras3_offenders.keras"] {
+        let out = dir.join("out");
+        let refused = unfloat(&["convert", text(&fixture(model)), "-o", text(&out)]);
+        assert_eq!(status(&refused), 2);
+        for layer in ["bidirectional_gru", "custom_scale", "embedding", "lambda_double", "lstm"] {
+            assert!(stderr(&refused).contains(layer), "{layer} is not in:\n{}", stderr(&refused));
+        }
+        assert!(stdout(&refused).is_empty() && !out.exists());
+    }
+}
+
+#[test]
+fn bad_requests_are_refused_before_anything_is_written() {
+    let dir = scratch("bad");
+    let model = fixture("fashion_cnn.h5");
+    let out = dir.join("out");
+    let refused =
+        unfloat(&["convert", text(&model), "-o", text(&out), "--emit", "cpp,cobol", "--name", "class"]);
+    assert_eq!(status(&refused), 2);
+    assert!(
+        stderr(&refused).contains("cobol") && stderr(&refused).contains("`class`"),
+        "{}",
+        stderr(&refused)
+    );
+    // A directory with a user's file is left alone.
+    std::fs::create_dir_all(&out).unwrap();
+    std::fs::write(out.join("thesis.txt"), "years of work").unwrap();
+    let refused = unfloat(&["convert", text(&model), "-o", text(&out)]);
+    assert_eq!(status(&refused), 2);
+    assert!(stderr(&refused).contains("unfloat did not write"), "{}", stderr(&refused));
+    assert_eq!(tree(&out).len(), 1);
+    for args in [
+        &["convert"][..],
+        &["convert", "nosuch.h5", "-o", "x"],
+        &["run", text(&model), "--input", "nosuch.npy", "--output", "x.npy"],
+        &["run", text(&model), "--input", text(&model), "--output", "x.npy"],
+        &["inspect", text(&dir)],
+        &["inspect", text(&model), "--tensor", "nosuch"],
+        &["inspect", text(&model), "--stage", "nosuch"],
+        &["opt", text(&model), "-p", "nosuch"],
+        &["passes", "nosuch"],
+        &["verify", text(&model)],
+        &["nosuch"],
+    ] {
+        let refused = unfloat(args);
+        assert_eq!(status(&refused), 2, "{args:?}");
+        assert!(!stderr(&refused).is_empty() && !stderr(&refused).contains("panicked"), "{args:?}");
+    }
+}
+
+#[test]
+fn inspect_shows_layers_and_tensors() {
+    let model = fixture("fashion_cnn.h5");
+    let shown = unfloat(&["inspect", text(&model)]);
+    assert_eq!(status(&shown), 0);
+    assert!(
+        stdout(&shown).contains("conv1") && stdout(&shown).contains("16314 parameters"),
+        "{}",
+        stdout(&shown)
+    );
+    let json = unfloat(&["inspect", text(&model), "--json", "--stage", "folded"]);
+    let document: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(document["stage"], "folded");
+    assert_eq!(document["inputs"][0]["layout"], "hwc");
+    assert!(stdout(&unfloat(&["inspect", text(&model), "--dot"])).starts_with("digraph"));
+    let unknown = unfloat(&["inspect", text(&model), "--tensor", "nosuch"]);
+    let help = stderr(&unknown);
+    let name = help.split("there are: ").nth(1).unwrap().split(',').next().unwrap().to_string();
+    let tensor = unfloat(&["inspect", text(&model), "--tensor", &name]);
+    assert!(stdout(&tensor).starts_with(&format!("{name},(")), "{}", stdout(&tensor));
+}
+
+#[test]
+fn passes_and_opt() {
+    let listed = unfloat(&["passes"]);
+    assert!(stdout(&listed).contains("fold-batch-norm"));
+    let page = unfloat(&["passes", "fold-batch-norm"]);
+    assert!(stdout(&page).contains("claim: within"), "{}", stdout(&page));
+    let done = unfloat(&["opt", text(&fixture("fashion_cnn.h5")), "-p", "canonical-layout,dead-code"]);
+    assert_eq!(status(&done), 0, "{}", stderr(&done));
+    assert!(stdout(&done).starts_with("uir 1\n") && stdout(&done).contains("canonical"), "{}", stdout(&done));
+}
+
+#[test]
+fn completions_and_man_are_made() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(stdout(&unfloat(&["completions", shell])).contains("unfloat"));
+    }
+    let page = stdout(&unfloat(&["man"]));
+    assert!(page.contains(".TH") && page.contains("tolerance"));
+}
+
+/// A reader that goes away ends the program quietly.
+#[test]
+fn a_closed_pipe_is_no_error() {
+    use std::io::Read;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_unfloat"))
+        .args(["opt", text(&fixture("cifar10_cnn.h5")), "-p", "dead-code"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
