@@ -100,6 +100,22 @@ fn check(fixture: &Value) -> Result<f32, String> {
     if report.is_empty() { Ok(worst) } else { Err(report) }
 }
 
+/// A refusal names every layer that the fixture lists, and no other.
+fn check_refusal(fixture: &Value) -> Result<(), String> {
+    let Err(findings) = import_fixture(fixture) else { return Err("accepted".to_owned()) };
+    let mut named: Vec<&str> = findings.0.iter().filter_map(|d| d.at.layer.split(' ').next()).collect();
+    named.retain(|name| !name.is_empty());
+    named.sort_unstable();
+    let wanted: Vec<&str> =
+        fixture["refused"].as_array().expect("names").iter().filter_map(Value::as_str).collect();
+    let silent = findings.0.iter().find(|d| d.help.is_empty() || d.message.is_empty());
+    match silent {
+        _ if named != wanted => Err(format!("named {named:?}, expected {wanted:?}:\n{findings}")),
+        Some(finding) => Err(format!("no advice: {finding}")),
+        None => Ok(()),
+    }
+}
+
 #[test]
 fn every_fixture_gives_the_outputs_of_its_framework() {
     let mut failures = Vec::new();
@@ -107,7 +123,11 @@ fn every_fixture_gives_the_outputs_of_its_framework() {
     assert!(fixtures.len() > 50, "the index lists {} fixtures", fixtures.len());
     for fixture in &fixtures {
         let model = fixture["model"].as_str().expect("a model");
-        let may_refuse = fixture["expect"] != "ok";
+        let may_refuse = fixture["expect"] == "ok or refused";
+        if fixture["expect"] == "refused" {
+            failures.extend(check_refusal(fixture).err().map(|text| format!("{model}: {text}")));
+            continue;
+        }
         match check(fixture) {
             Ok(worst) => println!("{model}: {worst:e}"),
             Err(text) if may_refuse && text.contains("error:") => println!("{model}: refused\n{text}"),

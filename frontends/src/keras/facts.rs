@@ -25,6 +25,9 @@ pub(crate) struct Facts {
     pub weights_generation: Generation,
     /// Library that the model was trained with: decides kernel flips and `same` padding.
     pub backend: Backend,
+    /// What a layer without a `data_format` means. Keras 1 does not save that of ZeroPadding, Cropping and UpSampling;
+    /// they follow the setting of the whole program, which the other layers show.
+    pub channels_first: bool,
 }
 
 /// The generation of an architecture, from its version or from its keys.
@@ -48,6 +51,10 @@ fn depends_on_backend(layer: &Layer) -> bool {
     let class = layer.class.as_str();
     let padded_pool = class.contains("Pooling") && layer.config.get("padding").is_some_and(|p| p == "same");
     class.contains("Conv") || padded_pool
+}
+
+fn is_channels_first(layer: &Layer) -> bool {
+    layer.config.get("data_format").is_some_and(|format| format == "channels_first")
 }
 
 fn any_layer(model: &Model, test: &dyn Fn(&Layer) -> bool) -> bool {
@@ -91,10 +98,16 @@ pub(crate) fn gather(
             .push(*error(label, "keras_version", message).with_help("load and save it with Keras 1 or 2"));
     }
     let inside_tensorflow = text.contains("-tf");
-    (
-        Facts { generation: generation_found, version, inside_tensorflow, weights_generation, backend },
-        findings,
-    )
+    let channels_first = generation_found == Generation::Keras1 && any_layer(model, &is_channels_first);
+    let facts = Facts {
+        generation: generation_found,
+        version,
+        inside_tensorflow,
+        weights_generation,
+        backend,
+        channels_first,
+    };
+    (facts, findings)
 }
 
 /// The backend when the user does not name one.
@@ -108,9 +121,7 @@ fn assume_backend(
     if let Some(backend) = known {
         return (backend, None);
     }
-    let channels_first = any_layer(model, &|layer| {
-        layer.config.get("data_format").is_some_and(|format| format == "channels_first")
-    });
+    let channels_first = any_layer(model, &is_channels_first);
     let backend = if generation == Generation::Keras1 && channels_first && written.is_none() {
         Backend::Theano
     } else {

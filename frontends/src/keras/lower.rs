@@ -346,6 +346,12 @@ impl Cx<'_, '_> {
         Err(problem)
     }
 
+    /// The shape in the file of weight `slot`, if there is one.
+    pub fn stored_shape(&self, slot: usize) -> Option<Vec<usize>> {
+        let path = self.state.arrays.get(self.path)?.get(slot)?;
+        self.state.source?.store.shape(path).ok()
+    }
+
     /// `Err(None)` when the weight is missing, which has been reported before.
     fn read_weight(&self, slot: usize, wanted: &[usize]) -> Result<Vec<f32>, Option<Box<Diagnostic>>> {
         let source = self.state.source.ok_or(None)?;

@@ -100,7 +100,8 @@ pub(crate) fn modernise(class: &str, written: &str, config: &mut Map<String, Val
     if class == "Merge" { merge(config) } else { class.to_owned() }
 }
 
-/// Keras 1's one `Merge` layer is a layer per mode since Keras 2.
+/// Keras 1's one `Merge` layer is a layer per mode since Keras 2. Its `cos` has another shape and another bound than
+/// today's normalised Dot, so that and functions in Python stay `Merge`.
 fn merge(config: &mut Map<String, Value>) -> String {
     let mode = config.get("mode").and_then(Value::as_str).unwrap_or_default().to_owned();
     let class = match mode.as_str() {
@@ -109,7 +110,7 @@ fn merge(config: &mut Map<String, Value>) -> String {
         "ave" => "Average",
         "max" => "Maximum",
         "concat" => "Concatenate",
-        "dot" | "cos" => "Dot",
+        "dot" => "Dot",
         _ => return "Merge".to_owned(),
     };
     config.remove("mode");
@@ -125,7 +126,6 @@ fn merge(config: &mut Map<String, Value>) -> String {
     }
     if class == "Dot" {
         config.insert("axes".to_owned(), axes);
-        config.insert("normalize".to_owned(), Value::from(mode == "cos"));
     }
     class.to_owned()
 }

@@ -321,6 +321,14 @@ impl Layer for Prelu {
                 *dim = 1;
             }
         }
+        // Keras 1 does not save shared_axes; there, the shape of the slopes has to tell.
+        if cx.facts().generation == Generation::Keras1
+            && let Some(stored) = cx.stored_shape(0)
+            && stored.len() == shape.len()
+            && stored.iter().zip(&shape).all(|(stored, dim)| *stored == 1 || stored == dim)
+        {
+            shape = stored;
+        }
         let layout: Layout = cx.ty(x).layout;
         let alpha = cx.weight_constant("alpha", |cx| {
             let values = cx.weight(0, &shape)?;
@@ -344,6 +352,7 @@ mod tests {
             inside_tensorflow: false,
             weights_generation: generation,
             backend: Backend::TensorFlow,
+            channels_first: false,
         }
     }
 

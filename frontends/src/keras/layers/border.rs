@@ -22,32 +22,32 @@ struct Border {
     crop: bool,
 }
 
-pub(crate) fn zero_padding_1d(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Layer>> {
-    border(config, 1, "padding", false)
+pub(crate) fn zero_padding_1d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
+    border(config, facts, 1, "padding", false)
 }
-pub(crate) fn zero_padding_2d(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Layer>> {
-    border(config, 2, "padding", false)
+pub(crate) fn zero_padding_2d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
+    border(config, facts, 2, "padding", false)
 }
-pub(crate) fn zero_padding_3d(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Layer>> {
-    border(config, 3, "padding", false)
+pub(crate) fn zero_padding_3d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
+    border(config, facts, 3, "padding", false)
 }
-pub(crate) fn cropping_1d(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Layer>> {
-    border(config, 1, "cropping", true)
+pub(crate) fn cropping_1d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
+    border(config, facts, 1, "cropping", true)
 }
-pub(crate) fn cropping_2d(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Layer>> {
-    border(config, 2, "cropping", true)
+pub(crate) fn cropping_2d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
+    border(config, facts, 2, "cropping", true)
 }
-pub(crate) fn cropping_3d(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Layer>> {
-    border(config, 3, "cropping", true)
+pub(crate) fn cropping_3d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
+    border(config, facts, 3, "cropping", true)
 }
 
-fn border(config: &Config<'_>, rank: usize, key: &str, crop: bool) -> Outcome<Box<dyn Layer>> {
+fn border(config: &Config<'_>, facts: &Facts, rank: usize, key: &str, crop: bool) -> Outcome<Box<dyn Layer>> {
     let default = Value::from(1);
     let value = config.get(key).unwrap_or(&default);
     let cells = cells(value, rank).ok_or_else(|| {
         config.expected(key, "cells per axis: n, [n, …], or [[before, after], …], each ≥ 0", value)
     })?;
-    Ok(Box::new(Border { rank, cells, channels_first: channels_first(config)?, crop }))
+    Ok(Box::new(Border { rank, cells, channels_first: channels_first(config, facts, rank)?, crop }))
 }
 
 /// `n` for all sides, a number per axis, or a pair per axis. Keras 1's ZeroPadding2D also has a list of four numbers.
@@ -127,7 +127,7 @@ fn up_sampling(config: &Config<'_>, facts: &Facts, rank: usize) -> Outcome<Box<d
         "bilinear" => bilinear(config, facts)?,
         _ => UpsampleMode::Nearest,
     };
-    Ok(Box::new(UpSampling { rank, factors, mode, channels_first: channels_first(config)? }))
+    Ok(Box::new(UpSampling { rank, factors, mode, channels_first: channels_first(config, facts, rank)? }))
 }
 
 /// The Keras of before TensorFlow 2 interpolated without half-pixel centres, and on Theano by another formula still.

@@ -52,7 +52,7 @@ pub(crate) fn geometry(config: &Config<'_>, facts: &Facts, rank: usize) -> Outco
         dilations: config.spatial("dilation_rate", rank)?.unwrap_or_else(|| vec![1; rank]),
         padding: padding(config, allowed)?,
         rule: SameRule::conv(facts.backend),
-        channels_first: channels_first(config)?,
+        channels_first: channels_first(config, facts, rank)?,
     })
 }
 

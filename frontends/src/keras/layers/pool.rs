@@ -47,7 +47,7 @@ fn pool(config: &Config<'_>, facts: &Facts, rank: usize, mean: bool) -> Outcome<
         dilations: vec![1; rank],
         padding: padding(config, &["valid", "same"])?,
         rule: SameRule::pool(facts.backend),
-        channels_first: channels_first(config)?,
+        channels_first: channels_first(config, facts, rank)?,
     };
     Ok(Box::new(Pool { geometry, mean }))
 }
@@ -92,8 +92,8 @@ pub(crate) fn global_average_3d(config: &Config<'_>, facts: &Facts) -> Outcome<B
     global(config, facts, 3, ReduceFn::Mean)
 }
 
-fn global(config: &Config<'_>, _: &Facts, rank: usize, f: ReduceFn) -> Outcome<Box<dyn Layer>> {
-    let channels_first = channels_first(config)?;
+fn global(config: &Config<'_>, facts: &Facts, rank: usize, f: ReduceFn) -> Outcome<Box<dyn Layer>> {
+    let channels_first = channels_first(config, facts, rank)?;
     let keep = config.flag("keepdims", false)?;
     Ok(Box::new(Global { rank, f, channels_first, keep }))
 }

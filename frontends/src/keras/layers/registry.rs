@@ -114,7 +114,7 @@ const INSTEAD: &[(&str, &str)] = &[
     ("Masking", "masks are not supported; nearest: Multiply by a 0/1 input"),
     ("LocallyConnected1D", "nearest: Conv1D, which shares its kernel"),
     ("LocallyConnected2D", "nearest: Conv2D, which shares its kernel"),
-    ("Merge", "its function is Python code; nearest: Add, Multiply, Average, Maximum, Concatenate, Dot"),
+    ("Merge", "its mode is cos or Python code; nearest: Add, Multiply, Average, Maximum, Concatenate, Dot"),
     ("Attention", "nearest: Dot and Softmax"),
     ("MultiHeadAttention", "nearest: Dense, Dot and Softmax"),
     ("GroupNormalization", "nearest: LayerNormalization or BatchNormalization"),

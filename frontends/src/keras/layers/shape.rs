@@ -8,7 +8,6 @@ use unfloat_ir::ops::{Expand, Reshape as ReshapeOp, Transpose};
 use unfloat_ir::{Layout, Shape, ValueId};
 
 use super::Layer;
-use super::window::channels_first;
 use crate::keras::config::reader::Config;
 use crate::keras::facts::Facts;
 use crate::keras::lower::Cx;
@@ -20,7 +19,8 @@ struct Flatten {
 
 /// Reads a Flatten.
 pub(crate) fn flatten(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Layer>> {
-    Ok(Box::new(Flatten { channels_first: channels_first(config)? }))
+    let format = config.choice("data_format", "channels_last", &["channels_last", "channels_first"])?;
+    Ok(Box::new(Flatten { channels_first: format == "channels_first" }))
 }
 
 impl Layer for Flatten {

@@ -7,6 +7,7 @@ use unfloat_ir::ops::Window;
 use unfloat_ir::{Layout, ValueId};
 
 use crate::keras::config::reader::Config;
+use crate::keras::facts::Facts;
 use crate::keras::lower::Cx;
 use crate::keras::problem::{Outcome, show_shape};
 use crate::keras::version::Backend;
@@ -90,9 +91,11 @@ pub(crate) struct Geometry {
     pub channels_first: bool,
 }
 
-/// Reads `data_format`; without one, channels are last.
-pub(crate) fn channels_first(config: &Config<'_>) -> Outcome<bool> {
-    let format = config.choice("data_format", "channels_last", &["channels_last", "channels_first"])?;
+/// Reads `data_format`; without one, the layer follows the rest of the model in Keras 1, and has channels last elsewhere.
+/// Layers along one axis have channels last in Keras 1, which gives them no choice.
+pub(crate) fn channels_first(config: &Config<'_>, facts: &Facts, rank: usize) -> Outcome<bool> {
+    let default = if facts.channels_first && rank > 1 { "channels_first" } else { "channels_last" };
+    let format = config.choice("data_format", default, &["channels_last", "channels_first"])?;
     Ok(format == "channels_first")
 }
 
