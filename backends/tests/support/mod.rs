@@ -171,3 +171,35 @@ pub fn cifar10_cnn() -> Net {
     net.output(Softmax { axes: vec![0], log: false }, &[x], "activation_6");
     net
 }
+
+/// A channels-first input, a padded convolution, a branch, two outputs.
+pub fn branches() -> Net {
+    use unfloat_ir::ops::{Binary, Conv, Dense, MaxPool, Reshape, Softmax, Transpose, Unary, Window};
+    let mut net = Net::new("branches");
+    let x = net.input(&[2, 4, 5], "chw");
+    let x = net.node(Transpose { perm: vec![1, 2, 0] }, &[x], "to_hwc");
+    let (w, b) = (net.weight(&[3, 3, 3, 2], 18), net.weight(&[3], 4));
+    let window = Window::new([3, 3]).pads([1, 1], [1, 1]);
+    let conv = net.node(Conv { window, groups: 1 }, &[x, w, b], "conv/1");
+    let left = net.node(Unary::LeakyRelu { alpha: 0.25 }, &[conv], "class");
+    let right = net.node(MaxPool { window: Window::new([3, 3]).pads([1, 1], [1, 1]) }, &[left], "conv.1");
+    let sum = net.node(Binary::Add, &[left, right], "add");
+    let six = net.node(Unary::Clip { lo: 0.0, hi: 6.0 }, &[sum], "relu6");
+    net.output(Transpose { perm: vec![2, 0, 1] }, &[six], "map \"quoted\" \\ \u{202e}");
+    let flat = net.node(Reshape { shape: [60].into(), layout: Layout::channels_last(0) }, &[six], "flat");
+    let (w, b) = (net.weight(&[2, 60], 60), net.weight(&[2], 4));
+    let logits = net.node(Dense, &[flat, w, b], "dense");
+    net.output(Softmax { axes: vec![0], log: false }, &[logits], "softmax");
+    net
+}
+
+/// Two values from three, with an infinite bias.
+pub fn perceptron() -> Net {
+    use unfloat_ir::ops::{Dense, Unary};
+    let mut net = Net::new("perceptron");
+    let x = net.input(&[3], "c");
+    let (w, b) = (net.weight(&[2, 3], 3), net.constant(&[2], vec![-0.0, f32::INFINITY]));
+    let y = net.node(Dense, &[x, w, b], "dense");
+    net.output(Unary::Sigmoid, &[y], "sigmoid");
+    net
+}
