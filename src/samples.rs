@@ -56,7 +56,7 @@ pub fn read(paths: &[PathBuf], prefix: &str, types: &[(String, TensorType)]) -> 
     let mut batch: Option<(usize, String)> = None;
     let mut data = Vec::new();
     for ((label, array), (name, ty)) in arrays.into_iter().zip(types) {
-        match samples(array, &ty.shape) {
+        match samples(array, ty) {
             Err(message) => {
                 found
                     .push(Diagnostic::error(Location::file(&label), format!("{prefix} `{name}`: {message}")));
@@ -142,7 +142,8 @@ pub fn has_outputs(path: &Path) -> bool {
 }
 
 /// Takes an array as samples of `shape`: with a batch axis in front, or a single one without.
-fn samples(array: Tensor, shape: &Shape) -> Result<(usize, Vec<f32>), String> {
+fn samples(array: Tensor, ty: &TensorType) -> Result<(usize, Vec<f32>), String> {
+    let shape = &ty.shape;
     let dims = array.shape().to_vec();
     let count = match dims.split_first() {
         _ if dims == shape.dims() => 1,
@@ -150,7 +151,12 @@ fn samples(array: Tensor, shape: &Shape) -> Result<(usize, Vec<f32>), String> {
         _ => {
             let wanted = shape.to_string();
             let batch = if shape.rank() == 0 { "[N]".to_string() } else { format!("[N,{}", &wanted[1..]) };
-            return Err(format!("expected the shape {batch} or {wanted}, found {}", array.shape()));
+            let axes = if ty.rank() > 1 {
+                format!(" (the model's axes are `{}`)", ty.layout)
+            } else {
+                String::new()
+            };
+            return Err(format!("expected the shape {batch} or {wanted}, found {}{axes}", array.shape()));
         }
     };
     let values = match array.data {

@@ -61,9 +61,10 @@ fn samples_of_the_other_layout_are_refused() {
     let io = [common::folder().join(last["io"].as_str().unwrap())];
     let error = unfloat::samples::read(&io, "input", &subject.input_types()).unwrap_err().to_string();
     assert!(
-        error.contains("expected the shape [N,3,32,32]") && error.contains("found [4,32,32,3]"),
+        error.contains("expected the shape [N,3,32,32]") && error.contains("found [3,32,32,3]"),
         "{error}"
     );
+    assert!(error.contains("the model's axes are `chw`"), "{error}");
 }
 
 #[test]
