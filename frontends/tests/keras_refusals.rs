@@ -115,11 +115,14 @@ fn bad_options_name_layer_key_expectation_and_finding() {
 #[test]
 fn half_precision_is_a_warning() {
     let (mut arch, weights) = net();
-    layer_called(&mut arch, "b_conv")["config"]["dtype"] = json!("mixed_float16");
+    for name in ["b_conv", "b_bn", "b_out"] {
+        layer_called(&mut arch, name)["config"]["dtype"] = json!("mixed_float16");
+    }
     let imported = run(json_file(&arch), Some(weights)).expect("an import");
     let texts: Vec<String> = imported.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 1, "{texts:?}");
     assert!(texts[0].contains("layer b_conv (Conv2D): the layer computes in mixed_float16"), "{texts:?}");
+    assert!(texts[0].contains("(and 2 more layers)"), "{texts:?}");
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub fn import(
     match graph {
         Some(graph) if !failed => {
             unfloat_ir::verify::verify(&graph)?;
-            Ok(Imported { graph, warnings: findings })
+            Ok(Imported { graph, warnings: merge(findings) })
         }
         _ => {
             if !failed {
@@ -78,6 +78,24 @@ pub fn import(
             Err(Diagnostics(findings))
         }
     }
+}
+
+/// One finding for all layers that would say the same: a half-precision model says it at every layer.
+fn merge(findings: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut merged: Vec<(Diagnostic, usize)> = Vec::new();
+    for finding in findings {
+        match merged.iter_mut().find(|(first, _)| first.message == finding.message) {
+            Some((_, others)) => *others += 1,
+            None => merged.push((finding, 0)),
+        }
+    }
+    let count = |(mut finding, others): (Diagnostic, usize)| {
+        if others > 0 {
+            finding.message = format!("{} (and {others} more layers)", finding.message);
+        }
+        finding
+    };
+    merged.into_iter().map(count).collect()
 }
 
 fn read(

@@ -33,6 +33,9 @@ const HARMLESS: &[&str] = &[
     "activity_regularizer",
 ];
 
+/// Largest extent, stride or dilation of a kernel along one axis.
+const MAX_EXTENT: usize = 1 << 16;
+
 /// Endings of keys that concern training only.
 const HARMLESS_ENDINGS: &[&str] =
     &["_initializer", "_regularizer", "_constraint", "_learning_rate_multiplier"];
@@ -162,17 +165,24 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// A number per spatial axis: one integer for all or a list of exactly `rank`, each ≥ 1.
+    /// A number per spatial axis: one integer for all or a list of exactly `rank`, each from 1 to [`MAX_EXTENT`].
     pub fn spatial(&self, key: &str, rank: usize) -> Outcome<Option<Vec<usize>>> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let list = match value {
+        let list: Option<Vec<usize>> = match value {
             Value::Array(items) if items.len() == rank => items.iter().map(as_positive).collect(),
             other => as_positive(other).map(|number| vec![number; rank]),
         };
         let words = ["no", "one integer", "two integers", "three integers"];
-        let expected = format!("{} ≥ 1", words.get(rank).unwrap_or(&"integers"));
+        let most = list.as_ref().and_then(|list| list.iter().max());
+        let bound = if most.is_some_and(|most| *most > MAX_EXTENT) {
+            format!("from 1 to {MAX_EXTENT}")
+        } else {
+            "≥ 1".to_owned()
+        };
+        let expected = format!("{} {bound}", words.get(rank).unwrap_or(&"integers"));
+        let list = list.filter(|list| list.iter().all(|number| *number <= MAX_EXTENT));
         list.map(Some).ok_or_else(|| self.expected(key, &expected, value))
     }
 
@@ -272,6 +282,8 @@ mod tests {
         assert_eq!(with(json!({"k": 3}), |c| c.spatial("k", 2)), Ok(Some(vec![3, 3])));
         assert_eq!(with(json!({"k": [3, 5.0]}), |c| c.spatial("k", 2)), Ok(Some(vec![3, 5])));
         assert!(with(json!({"k": [3]}), |c| c.spatial("k", 2)).is_err());
+        let huge = with(json!({"k": 100000}), |c| c.spatial("k", 2)).unwrap_err();
+        assert_eq!(huge.message, "'k': expected two integers from 1 to 65536, found 100000");
         assert_eq!(with(json!({"axis": [3]}), |c| c.axes("axis", &[-1])), Ok(vec![3]));
         assert_eq!(with(json!({"axis": 1}), |c| c.axes("axis", &[-1])), Ok(vec![1]));
         assert_eq!(with(json!({"a": null}), |c| c.number("a", 0.3)), Ok(0.3));

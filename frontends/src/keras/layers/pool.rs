@@ -13,6 +13,9 @@ use crate::keras::facts::Facts;
 use crate::keras::lower::Cx;
 use crate::keras::problem::Outcome;
 
+/// Most cells of a window; a convolution's are in the file, a pooling's cost nothing to write down.
+const MAX_WINDOW: usize = 1 << 20;
+
 struct Pool {
     geometry: Geometry,
     mean: bool,
@@ -39,6 +42,9 @@ pub(crate) fn average_3d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn 
 
 fn pool(config: &Config<'_>, facts: &Facts, rank: usize, mean: bool) -> Outcome<Box<dyn Layer>> {
     let kernel = config.spatial("pool_size", rank)?.unwrap_or_else(|| vec![2; rank]);
+    if kernel.iter().product::<usize>() > MAX_WINDOW {
+        return Err(config.error(format!("'pool_size': {kernel:?} has more than {MAX_WINDOW} cells")));
+    }
     let strides = config.spatial("strides", rank)?.unwrap_or_else(|| kernel.clone());
     let geometry = Geometry {
         rank,
