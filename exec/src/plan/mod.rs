@@ -12,6 +12,7 @@
 //! batch, under every number of threads.
 
 mod lower;
+mod place;
 mod run;
 mod step;
 mod storage;

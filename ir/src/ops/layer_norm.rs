@@ -3,9 +3,9 @@
 //!
 //! Operands: `x`, then `gamma` and `beta`, both of the extents of `axes`.
 
-use super::{OpDef, OpError, all_float, arity, check_axes, floats};
+use super::{OpDef, OpError, all_float, arity, blocks, check_axes, floats};
 use crate::attrs::{AttrReader, AttrWriter};
-use crate::tensor::{Data, Tensor, for_each_index};
+use crate::tensor::{Data, Tensor};
 use crate::types::TensorType;
 
 /// Attributes of a layer normalisation.
@@ -41,19 +41,10 @@ impl OpDef for LayerNorm {
 
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
         let (x, gamma, beta) = (floats(inputs, 0)?, floats(inputs, 1)?, floats(inputs, 2)?);
-        let strides = out.shape.strides();
-        let offset = |at: &[usize], axes: &[usize]| -> usize {
-            axes.iter().zip(at).map(|(&a, i)| i * strides[a]).sum()
-        };
-        let others: Vec<usize> = (0..out.rank()).filter(|a| !self.axes.contains(a)).collect();
-        let outer: Vec<usize> = others.iter().map(|&a| out.shape[a]).collect();
-        let inner: Vec<usize> = self.axes.iter().map(|&a| out.shape[a]).collect();
-        let mut cells = Vec::new();
-        for_each_index(&inner, |at| cells.push(offset(at, &self.axes)));
+        let (bases, cells) = blocks(&out.shape, &self.axes);
         let n = cells.len() as f64;
         let mut y = vec![0f32; x.len()];
-        for_each_index(&outer, |at| {
-            let base = offset(at, &others);
+        for base in bases {
             let mean = cells.iter().map(|c| f64::from(x[base + c])).sum::<f64>() / n;
             let variance = cells.iter().map(|c| (f64::from(x[base + c]) - mean).powi(2)).sum::<f64>() / n;
             let scale = 1.0 / (variance + f64::from(self.eps)).sqrt();
@@ -61,7 +52,7 @@ impl OpDef for LayerNorm {
                 let normal = (f64::from(x[base + c]) - mean) * scale;
                 y[base + c] = (normal * f64::from(gamma[i]) + f64::from(beta[i])) as f32;
             }
-        });
+        }
         Ok(Data::F32(y))
     }
 

@@ -50,8 +50,8 @@ pub use upsample::{Upsample, UpsampleMode};
 pub use window::Window;
 
 use crate::attrs::{AttrReader, AttrWriter};
-use crate::tensor::{Data, Tensor};
-use crate::types::TensorType;
+use crate::tensor::{Data, Tensor, for_each_index};
+use crate::types::{Shape, TensorType};
 
 /// Why an op refuses its operands or attributes.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -205,4 +205,18 @@ pub(crate) fn check_axes(axes: &[usize], rank: usize) -> Result<(), OpError> {
         return Ok(());
     }
     Err(format!("axes {axes:?} are not rising axes of a tensor of rank {rank}").into())
+}
+
+/// Splits a tensor along `axes`: the positions of the blocks over the other axes, in row-major order, and the
+/// offsets of the cells within each block.
+pub(crate) fn blocks(shape: &Shape, axes: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let strides = shape.strides();
+    let positions = |axes: &[usize]| {
+        let dims: Vec<usize> = axes.iter().map(|&a| shape[a]).collect();
+        let mut found = Vec::new();
+        for_each_index(&dims, |at| found.push(axes.iter().zip(at).map(|(&a, i)| i * strides[a]).sum()));
+        found
+    };
+    let others: Vec<usize> = (0..shape.rank()).filter(|a| !axes.contains(a)).collect();
+    (positions(&others), positions(axes))
 }

@@ -2,9 +2,9 @@
 //!
 //! One operand. The reduced axes stay with extent 1 when `keep` is set, and vanish otherwise.
 
-use super::{OpDef, OpError, all_float, arity, check_axes, floats};
+use super::{OpDef, OpError, all_float, arity, blocks, check_axes, floats};
 use crate::attrs::{AttrReader, AttrWriter};
-use crate::tensor::{Data, Tensor, for_each_index};
+use crate::tensor::{Data, Tensor};
 use crate::types::{Layout, TensorType};
 
 /// What is computed over the axes.
@@ -72,19 +72,9 @@ impl OpDef for Reduce {
 
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
         let x = floats(inputs, 0)?;
-        let shape = &inputs[0].ty.shape;
-        let others: Vec<usize> = (0..shape.rank()).filter(|a| !self.axes.contains(a)).collect();
-        let outer: Vec<usize> = others.iter().map(|&a| shape[a]).collect();
-        let inner: Vec<usize> = self.axes.iter().map(|&a| shape[a]).collect();
-        let strides = shape.strides();
-        let offset = |at: &[usize], axes: &[usize]| -> usize {
-            axes.iter().zip(at).map(|(&a, i)| i * strides[a]).sum()
-        };
-        let mut cells = Vec::new();
-        for_each_index(&inner, |at| cells.push(offset(at, &self.axes)));
+        let (bases, cells) = blocks(&inputs[0].ty.shape, &self.axes);
         let mut y = Vec::with_capacity(out.shape.num_elements());
-        for_each_index(&outer, |at| {
-            let base = offset(at, &others);
+        for base in bases {
             let values = cells.iter().map(|c| f64::from(x[base + c]));
             let pick =
                 |a: f64, b: f64, b_wins: bool| if a.is_nan() || !(b_wins || b.is_nan()) { a } else { b };
@@ -96,7 +86,7 @@ impl OpDef for Reduce {
                 ReduceFn::Prod => values.product(),
                 ReduceFn::SumSquare => values.map(|v| v * v).sum(),
             } as f32);
-        });
+        }
         Ok(Data::F32(y))
     }
 }

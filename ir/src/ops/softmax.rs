@@ -1,8 +1,8 @@
 //! Softmax over one or more axes together: `exp(x − max) / Σ exp(x − max)`, or its logarithm.
 
-use super::{OpDef, OpError, all_float, arity, check_axes, floats};
+use super::{OpDef, OpError, all_float, arity, blocks, check_axes, floats};
 use crate::attrs::{AttrReader, AttrWriter};
-use crate::tensor::{Data, Tensor, for_each_index};
+use crate::tensor::{Data, Tensor};
 use crate::types::TensorType;
 
 /// Attributes of a softmax.
@@ -36,25 +36,16 @@ impl OpDef for Softmax {
 
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
         let x = floats(inputs, 0)?;
-        let strides = out.shape.strides();
-        let offset = |at: &[usize], axes: &[usize]| -> usize {
-            axes.iter().zip(at).map(|(&a, i)| i * strides[a]).sum()
-        };
-        let others: Vec<usize> = (0..out.rank()).filter(|a| !self.axes.contains(a)).collect();
-        let outer: Vec<usize> = others.iter().map(|&a| out.shape[a]).collect();
-        let inner: Vec<usize> = self.axes.iter().map(|&a| out.shape[a]).collect();
-        let mut cells = Vec::new();
-        for_each_index(&inner, |at| cells.push(offset(at, &self.axes)));
+        let (bases, cells) = blocks(&out.shape, &self.axes);
         let mut y = vec![0f32; x.len()];
-        for_each_index(&outer, |at| {
-            let base = offset(at, &others);
+        for base in bases {
             let max = cells.iter().map(|c| f64::from(x[base + c])).fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = cells.iter().map(|c| (f64::from(x[base + c]) - max).exp()).sum();
             for c in &cells {
                 let shifted = f64::from(x[base + c]) - max;
                 y[base + c] = if self.log { shifted - sum.ln() } else { shifted.exp() / sum } as f32;
             }
-        });
+        }
         Ok(Data::F32(y))
     }
 }
