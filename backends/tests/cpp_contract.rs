@@ -143,10 +143,16 @@ fn wrong_samples_and_missing_files_are_refused() {
     assert!(error.contains("sample 1: 0 inputs, expected 1"), "{error}");
     assert_eq!(cpp::replay(&dir, &[], &compiler).unwrap(), Vec::<Vec<Tensor>>::new());
     fs::write(dir.join("cpp/main.cpp"), "this is no C++").unwrap();
-    let error = cpp::replay(&dir, &[sample.clone()], &compiler).unwrap_err().to_string();
+    let error = cpp::replay(&dir, std::slice::from_ref(&sample), &compiler).unwrap_err().to_string();
     assert!(error.contains("cannot compile") && error.contains("main.cpp"), "{error}");
     fs::remove_file(dir.join("cpp/main.cpp")).unwrap();
-    assert!(cpp::replay(&dir, &[sample.clone()], &compiler).unwrap_err().to_string().contains("is missing"));
-    let error = cpp::replay(&temp.join("nowhere"), &[sample], &compiler).unwrap_err().to_string();
+    assert!(
+        cpp::replay(&dir, std::slice::from_ref(&sample), &compiler)
+            .unwrap_err()
+            .to_string()
+            .contains("is missing")
+    );
+    let error =
+        cpp::replay(&temp.join("nowhere"), std::slice::from_ref(&sample), &compiler).unwrap_err().to_string();
     assert!(error.contains("manifest.json") && error.contains("unfloat convert"), "{error}");
 }
