@@ -165,11 +165,20 @@ impl<'a> Writer<'a> {
     /// The struct of a function of one element; of none, the identity.
     pub fn activation(&mut self, f: Option<Unary>) -> String {
         let Some(f) = f else { return "kernel::identity".to_string() };
-        let (name, body) = function::unary(f);
         if f == Unary::Relu {
             return "kernel::relu".to_string();
         }
-        self.function(name, format!("  static float apply(float x) noexcept {{\n    {body}\n  }}\n"))
+        let (name, body) = function::unary(f);
+        let clamps = match f {
+            Unary::Clip { lo, hi } => format!(
+                "  static constexpr bool clamps = true;\n  static constexpr float low = {}, high = {};\n",
+                function::literal(lo),
+                function::literal(hi)
+            ),
+            _ => "  static constexpr bool clamps = false;\n".to_string(),
+        };
+        let apply = format!("  static float apply(float x) noexcept {{\n    {body}\n  }}\n");
+        self.function(name, clamps + &apply)
     }
 
     /// The struct of a function of two elements.
@@ -232,9 +241,12 @@ constexpr std::size_t least(std::size_t a, std::size_t b) noexcept { return a < 
 
 // The function of layers without an activation.
 struct identity {
+  static constexpr bool clamps = false;
   static float apply(float x) noexcept { return x; }
 };
 struct relu {
+  static constexpr bool clamps = true;
+  static constexpr float low = 0.0f, high = std::numeric_limits<float>::infinity();
   static float apply(float x) noexcept { return x < 0.0f ? 0.0f : x; }
 };
 ";

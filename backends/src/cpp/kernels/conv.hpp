@@ -79,11 +79,14 @@ void conv_tile(const float* x, const float* w, const float* bias, float* y, std:
     UNFLOAT_UNROLL for (std::size_t p = 0; p < P; ++p) UNFLOAT_UNROLL for (std::size_t v = 0; v < V; ++v) {
       vec<L> total = sum[0][p][v];
       UNFLOAT_UNROLL for (std::size_t u = 1; u < U; ++u) total = total + sum[u][p][v];
-      if (last) total = activate<Act, L>(total);
+      if (last) total = clamp<Act, L>(total);
       const std::size_t c = from + v * L;
       float* at = y + (p / Q * S::out[2] + p % Q) * S::channels + c;
       if (c < Valid) std::memcpy(at, &total, least(L, Valid - c) * sizeof(float));
     }
+    if constexpr (is_late<Act>)
+      for (std::size_t p = 0; last && p < P; ++p)
+        activate<Act>(y + (p / Q * S::out[2] + p % Q) * S::channels + from, least(V * L, Valid - from));
   }
 }
 

@@ -28,10 +28,11 @@ void conv_transpose_cell(const float* x, const float* w, const float* bias, floa
           UNFLOAT_UNROLL for (std::size_t v = 0; v < V; ++v) sum[v] = sum[v] + in[n] * load<L>(weight + v * L);
       }
     UNFLOAT_UNROLL for (std::size_t v = 0; v < V; ++v) {
-      const vec<L> total = activate<Act, L>(sum[v]);
+      const vec<L> total = clamp<Act, L>(sum[v]);
       const std::size_t c = from + v * L;
       if (c < Valid) std::memcpy(y + c, &total, least(L, Valid - c) * sizeof(float));
     }
+    if constexpr (is_late<Act>) activate<Act>(y + from, least(V * L, Valid - from));
   }
 }
 

@@ -13,7 +13,9 @@ void depthwise_tile(const float* x, const float* w, const float* bias, float* y)
       const vec<L> weight = load<L>(w);
       UNFLOAT_UNROLL for (std::size_t p = 0; p < P; ++p) sum[p] = sum[p] + weight * load<L>(in + p * S::step[2]);
     }
-  UNFLOAT_UNROLL for (std::size_t p = 0; p < P; ++p) store<L>(y + p * S::channels, activate<Act, L>(sum[p]));
+  UNFLOAT_UNROLL for (std::size_t p = 0; p < P; ++p) store<L>(y + p * S::channels, clamp<Act, L>(sum[p]));
+  if constexpr (is_late<Act>)
+    for (std::size_t p = 0; p < P; ++p) activate<Act>(y + p * S::channels, L);
 }
 
 // The channels from Done on, as many at a time as fit, for P neighbouring columns.

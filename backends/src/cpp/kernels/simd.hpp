@@ -24,7 +24,8 @@ inline constexpr std::size_t accumulators = registers == 32 ? 28 : lanes == 8 ? 
 #if defined(__GNUC__) && !defined(UNFLOAT_PLAIN_ARRAYS)
 template <std::size_t N> struct vec_of { typedef float type __attribute__((vector_size(N * sizeof(float)))); };
 template <std::size_t N> using vec = typename vec_of<N>::type;
-template <std::size_t N> vec<N> positive(const vec<N>& v) noexcept { return v < 0.0f ? vec<N>{} : v; }
+template <std::size_t N> vec<N> at_least(const vec<N>& v, float low) noexcept { return v < low ? vec<N>{} + low : v; }
+template <std::size_t N> vec<N> at_most(const vec<N>& v, float high) noexcept { return v > high ? vec<N>{} + high : v; }
 // The greater of each pair; NaN if either is.
 template <std::size_t N> vec<N> maximum(const vec<N>& a, const vec<N>& b) noexcept {
   return ((a > b) | (a != a)) ? a : b;
@@ -53,9 +54,14 @@ template <std::size_t N> struct vec {
     return r;
   }
 };
-template <std::size_t N> vec<N> positive(const vec<N>& v) noexcept {
+template <std::size_t N> vec<N> at_least(const vec<N>& v, float low) noexcept {
   vec<N> r{};
-  for (std::size_t i = 0; i < N; ++i) r.lane[i] = v.lane[i] < 0.0f ? 0.0f : v.lane[i];
+  for (std::size_t i = 0; i < N; ++i) r.lane[i] = v.lane[i] < low ? low : v.lane[i];
+  return r;
+}
+template <std::size_t N> vec<N> at_most(const vec<N>& v, float high) noexcept {
+  vec<N> r{};
+  for (std::size_t i = 0; i < N; ++i) r.lane[i] = v.lane[i] > high ? high : v.lane[i];
   return r;
 }
 template <std::size_t N> vec<N> maximum(const vec<N>& a, const vec<N>& b) noexcept {
@@ -73,16 +79,19 @@ template <std::size_t N> vec<N> load(const float* from) noexcept {
 }
 template <std::size_t N> void store(float* to, const vec<N>& v) noexcept { std::memcpy(to, &v, sizeof v); }
 
-// The activation of every lane.
-template <class Act, std::size_t N> vec<N> activate(const vec<N>& v) noexcept {
-  if constexpr (std::is_same_v<Act, identity>) {
+// Functions that only cut off are applied to vectors, before they are stored; others to elements, behind that.
+template <class Act> inline constexpr bool is_late = !std::is_same_v<Act, identity> && !Act::clamps;
+
+template <class Act, std::size_t N> vec<N> clamp(const vec<N>& v) noexcept {
+  if constexpr (!Act::clamps) {
     return v;
-  } else if constexpr (std::is_same_v<Act, relu>) {
-    return positive<N>(v);
+  } else if constexpr (Act::high == std::numeric_limits<float>::infinity()) {
+    return at_least<N>(v, Act::low);
   } else {
-    float lane[N];
-    store<N>(lane, v);
-    for (std::size_t i = 0; i < N; ++i) lane[i] = Act::apply(lane[i]);
-    return load<N>(lane);
+    return at_most<N>(at_least<N>(v, Act::low), Act::high);
   }
+}
+
+template <class Act> void activate(float* y, std::size_t n) noexcept {
+  for (std::size_t i = 0; i < n; ++i) y[i] = Act::apply(y[i]);
 }
