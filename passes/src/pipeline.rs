@@ -26,8 +26,7 @@ static PIPELINES: &[PipelineInfo] = &[PipelineInfo {
         // Before the layout: weights that a file spells as transposed constants become plain constants, whose
         // axes can then be reordered without a node.
         "fold-constants",
-        // Before the layout: fewer ops for it to carry transpositions through, and padding that becomes part of a
-        // convolution.
+        // Before the layout: fewer ops for it to carry transpositions through.
         "clean-up",
         // Before batch normalisation: afterwards channels are last everywhere, so a per-channel factor has one form.
         "canonical-layout",
@@ -35,7 +34,12 @@ static PIPELINES: &[PipelineInfo] = &[PipelineInfo {
         "clean-up",
         // After the layout: whatever constants it moved by nodes. The folding below needs them as constants.
         "fold-constants",
+        // Before batch normalisation, though it does not matter which comes first: padding keeps a function in front
+        // of it from the layer behind it whether it is part of that layer or not.
+        "fold-padding",
         "fold-batch-norm",
+        // After folding: what stood on both sides of a batch normalisation are neighbours now.
+        "clean-up",
         // After all rewrites, which make equal nodes and constants of different ones.
         "common-subexpressions",
         "dead-code",

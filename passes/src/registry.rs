@@ -9,6 +9,7 @@ pub static PASSES: &[&dyn Pass] = &[
     &passes::CleanUp,
     &passes::CanonicalLayout,
     &passes::FoldConstants,
+    &passes::FoldPadding,
     &passes::FoldBatchNorm,
     &passes::CommonSubexpressions,
     &passes::DeadCode,

@@ -55,10 +55,27 @@ pub(super) fn pooled_type(window: &Window, inputs: &[&TensorType]) -> Result<Ten
     }
     let extents: Vec<usize> = spatial.iter().map(|&a| x.shape[a]).collect();
     let mut dims = x.shape.to_vec();
-    for (&axis, n) in spatial.iter().zip(window.output(&extents)?) {
+    for (i, (&axis, n)) in spatial.iter().zip(window.output(&extents)?).enumerate() {
         dims[axis] = n;
+        if skips_all(window, i, extents[i], n) {
+            return Err(format!("spatial axis {i}: the taps of a window lie in the padding alone").into());
+        }
     }
     Ok(TensorType::new(x.elem.clone(), dims, x.layout))
+}
+
+/// Whether a window that begins in the padding steps over all `n` real cells.
+fn skips_all(window: &Window, i: usize, n: usize, windows: usize) -> bool {
+    let (pad, stride, dilation) = (window.pads_begin[i], window.strides[i], window.dilations[i]);
+    // Taps no further apart than there are cells can't miss them all.
+    if pad == 0 || dilation <= n {
+        return false;
+    }
+    // Where taps fall repeats after as many windows as the dilation has cells; far fewer occur outside of an attack.
+    const MOST: usize = 1 << 12;
+    let begins = (0..windows).map_while(|o| pad.checked_sub(o.saturating_mul(stride)));
+    let first_cell = |before: usize| before.checked_next_multiple_of(dilation).map_or(n, |at| at - before);
+    begins.take(dilation.min(MOST)).any(|before| first_cell(before) >= n) || (dilation > MOST && pad > MOST)
 }
 
 /// Applies `f` to the positions of the real cells of every window of every channel.
@@ -100,5 +117,13 @@ mod tests {
         assert_eq!(op.eval(&[&x], &ty).unwrap(), Data::F32(vec![-1., -2.]));
         let op = MaxPool { window: Window::new([2]).pads([2], [0]) };
         assert!(op.infer(&[&x.ty]).is_err());
+        let one = TensorType::f32([1, 1], Layout::channels_last(1));
+        let over = |pads: [usize; 2]| {
+            MaxPool { window: Window::new([2]).dilations([2]).pads([pads[0]], [pads[1]]) }
+        };
+        assert!(over([1, 1]).infer(&[&one]).is_err(), "the taps lie on both sides of the only cell");
+        assert!(over([2, 0]).infer(&[&one]).is_ok());
+        let huge = Window::new([1 << 40]).dilations([1 << 20]).pads([1 << 59], [0]);
+        assert!(MaxPool { window: huge }.infer(&[&one]).is_err());
     }
 }

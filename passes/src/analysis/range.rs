@@ -7,14 +7,14 @@ use unfloat_ir::{Graph, Op, ValueId};
 /// How many ops back a question may lead.
 const DEPTH: usize = 16;
 
-/// Whether no element can be below 0 or be −0.0, whatever the inputs (it may be NaN).
+/// Whether no element can be below 0, whatever the inputs. It may be −0 or NaN.
 pub fn is_nonnegative(graph: &Graph, value: ValueId) -> bool {
     ask(graph, value, DEPTH)
 }
 
 fn ask(graph: &Graph, value: ValueId, depth: usize) -> bool {
     if let Some(v) = floats(graph, value) {
-        return v.iter().all(|x| x.is_nan() || !x.is_sign_negative());
+        return v.iter().all(|x| x.is_nan() || *x >= 0.0);
     }
     let (Some((_, node)), Some(depth)) = (graph.producer(value), depth.checked_sub(1)) else { return false };
     let operands = || node.inputs.iter().all(|&v| ask(graph, v, depth));
@@ -22,7 +22,8 @@ fn ask(graph: &Graph, value: ValueId, depth: usize) -> bool {
         Op::Unary(f) => match f {
             Unary::Relu | Unary::Abs | Unary::Sigmoid | Unary::Exp | Unary::Square => true,
             Unary::Softplus | Unary::Squareplus { .. } => true,
-            Unary::Clip { lo, hi } => *lo >= 0.0 && lo.is_sign_positive() && hi >= lo,
+            Unary::Clip { lo, hi } => *lo >= 0.0 && hi >= lo,
+            Unary::HardSigmoid { .. } => true,
             Unary::Sqrt => operands(),
             _ => false,
         },
@@ -38,7 +39,7 @@ fn ask(graph: &Graph, value: ValueId, depth: usize) -> bool {
             _ => false,
         },
         Op::Pad(p) => match p.mode {
-            PadMode::Constant(v) => v >= 0.0 && v.is_sign_positive() && operands(),
+            PadMode::Constant(v) => v >= 0.0 && operands(),
             _ => operands(),
         },
         _ => false,
@@ -58,7 +59,8 @@ mod tests {
         let x = g.add_input("x", TensorType::f32([2, 3], Layout::channels_last(1)));
         let r = g.add_node(Unary::Relu, &[x], "r", &o).unwrap();
         let t = g.add_node(Transpose { perm: vec![1, 0] }, &[r], "t", &o).unwrap();
-        let h = g.add_node(Unary::HardSigmoid { alpha: 0.2, beta: 0.0 }, &[t], "h", &o).unwrap();
-        assert_eq!([x, r, t, h].map(|v| is_nonnegative(&g, v)), [false, true, true, false]);
+        let n = g.add_node(Unary::Neg, &[t], "n", &o).unwrap();
+        let h = g.add_node(Unary::HardSigmoid { alpha: 0.2, beta: 0.5 }, &[t], "h", &o).unwrap();
+        assert_eq!([x, r, t, n, h].map(|v| is_nonnegative(&g, v)), [false, true, true, false, true]);
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! In: any graph. Out: the same numbers, bit for bit, by fewer ops. Gone are moves that move nothing (reshape,
 //! transpose, slice, pad, concat, expand, upsample, reduction and pooling of single cells), moves of moves, functions
-//! that change nothing where they stand (`relu` of what is never negative, `· 1`, `− 0`), clips of clips, and
-//! padding that a convolution or pooling can do itself. Left alone: whatever could change a bit, such as `+ 0`
-//! (which turns −0 into 0) or zero padding before a maximum of what may be negative.
+//! that change nothing where they stand (`relu` of what is never negative, `· 1`, `− 0`), and clips of clips. Left
+//! alone: whatever could change a bit, such as `+ 0`, which turns −0 into 0.
 
 use crate::analysis::range::is_nonnegative;
 use crate::analysis::{floats, perm};
@@ -21,9 +20,8 @@ pub struct CleanUp;
 static INFO: PassInfo = PassInfo {
     name: "clean-up",
     summary: "remove ops that do nothing, merge neighbours that are one op",
-    details: "Moves that move nothing, moves of moves, relu of what is never negative, clips of clips, factors of 1, \
-              zero padding that the convolution behind it can do. What could change a bit stays: `+ 0` turns -0 \
-              into 0, and zero padding before a maximum counts unless nothing is negative.",
+    details: "Moves that move nothing, moves of moves, relu of what is never negative, clips of clips, factors of 1. \
+              What could change a bit stays: `+ 0` turns -0 into 0.",
     options: &[],
     from: Stage::Imported,
     to: Stage::Imported,
@@ -48,8 +46,7 @@ impl Pass for CleanUp {
     }
     fn run(&self, graph: &mut Graph, _: &mut PassCx) -> Result<Change, Diagnostics> {
         let mut count = 0;
-        // A rewrite may make room for another. Each takes a node away or moves padding or a slice to where it
-        // stays, so this ends.
+        // A rewrite may make room for another. Each takes a node out of a chain, so this ends.
         loop {
             let mut patch = Patch::new(graph);
             for (_, node) in graph.live_nodes() {
@@ -94,37 +91,8 @@ fn rewrite(graph: &Graph, node: &Node) -> Option<Rewrite> {
         Op::Upsample(u) if u.factors.iter().all(|&f| f == 1) => Some(Rewrite::Alias(x)),
         Op::Concat(c) => concat(graph, c, node),
         Op::Reduce(r) => reduce(r, x, ty, out),
-        Op::Conv(Conv { window, groups }) => {
-            let weights_are_finite =
-                floats(graph, *node.inputs.get(1)?).is_some_and(|w| w.iter().all(|x| x.is_finite()));
-            let (window, from) = pad_into(graph, window, ty, inner, |v| v == 0.0 && weights_are_finite)?;
-            let mut inputs = node.inputs.clone();
-            inputs[0] = from;
-            checked(graph, Conv { window, groups: *groups }, inputs, out)
-        }
-        Op::MaxPool(MaxPool { window }) => {
-            if is_single_cell(window) {
-                return Some(Rewrite::Alias(x));
-            }
-            if window.is_padded() {
-                return None;
-            }
-            // A padding of 0 can win a maximum, the window's own padding can't: the same where all are at least 0.
-            let from = inner.and_then(|n| n.inputs.first().copied());
-            let nonnegative = from.is_some_and(|v| is_nonnegative(graph, v));
-            let fits = |v: f32| v == f32::NEG_INFINITY || (v.to_bits() == 0 && nonnegative);
-            let (window, from) = pad_into(graph, window, ty, inner, fits)?;
-            checked(graph, MaxPool { window }, vec![from], out)
-        }
-        Op::AvgPool(p) => {
-            if is_single_cell(&p.window) {
-                return Some(Rewrite::Alias(x));
-            }
-            if p.window.is_padded() && !p.count_include_pad {
-                return None;
-            }
-            let (window, from) = pad_into(graph, &p.window, ty, inner, |v| v == 0.0)?;
-            checked(graph, AvgPool { window, count_include_pad: true }, vec![from], out)
+        Op::MaxPool(MaxPool { window }) | Op::AvgPool(AvgPool { window, .. }) if is_single_cell(window) => {
+            Some(Rewrite::Alias(x))
         }
         _ => None,
     }
@@ -141,32 +109,8 @@ fn is_single_cell(window: &Window) -> bool {
     !window.is_padded() && window.kernel.iter().chain(&window.strides).all(|&n| n == 1)
 }
 
-/// The window with the constant spatial padding in front of it, and what is padded.
-fn pad_into(
-    graph: &Graph,
-    window: &Window,
-    ty: &TensorType,
-    inner: Option<&Node>,
-    fits: impl Fn(f32) -> bool,
-) -> Option<(Window, ValueId)> {
-    let Some(Node { op: Op::Pad(p), inputs, .. }) = inner else { return None };
-    let PadMode::Constant(value) = p.mode else { return None };
-    let (spatial, channel) = (ty.layout.spatial()?, ty.layout.channel()?);
-    if !fits(value) || p.before[channel] + p.after[channel] > 0 || spatial.len() != window.rank() {
-        return None;
-    }
-    let mut merged = window.clone();
-    for (i, &axis) in spatial.iter().enumerate() {
-        merged.pads_begin[i] = merged.pads_begin[i].checked_add(p.before[axis])?;
-        merged.pads_end[i] = merged.pads_end[i].checked_add(p.after[axis])?;
-    }
-    graph.ty(inputs[0]).layout.channel()?;
-    Some((merged, inputs[0]))
-}
-
 fn unary(graph: &Graph, f: Unary, x: ValueId, inner: Option<&Node>) -> Option<Rewrite> {
-    let nonnegative = || is_nonnegative(graph, x);
-    if matches!(f, Unary::Relu | Unary::Abs) && nonnegative() {
+    if f == Unary::Relu && is_nonnegative(graph, x) {
         return Some(Rewrite::Alias(x));
     }
     let Some(Node { op: Op::Unary(g), inputs, .. }) = inner else { return None };
@@ -190,6 +134,7 @@ fn unary(graph: &Graph, f: Unary, x: ValueId, inner: Option<&Node>) -> Option<Re
             }
         }
         _ if (f, *g) == (Unary::Neg, Unary::Neg) => Some(Rewrite::Alias(inputs[0])),
+        _ if (f, *g) == (Unary::Abs, Unary::Abs) => Some(Rewrite::Alias(x)),
         _ if (f, *g) == (Unary::Abs, Unary::Neg) => one(Unary::Abs, inputs[0]),
         _ => None,
     }

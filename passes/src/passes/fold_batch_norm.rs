@@ -17,6 +17,7 @@
 
 use crate::analysis::affine::{Affine, Linear, affine_of};
 use crate::pass::{Change, Claim, Pass, PassCx, PassInfo};
+use std::collections::BTreeSet;
 use unfloat_ir::arena::Handle;
 use unfloat_ir::ops::{BatchNorm, Binary, Reshape};
 use unfloat_ir::{Diagnostic, Diagnostics, Graph, Layout, Node, NodeId, Op, Patch, Stage, Tensor, ValueId};
@@ -62,11 +63,14 @@ struct Folder<'g> {
     graph: &'g Graph,
     users: Vec<Vec<NodeId>>,
     patch: Patch<'g>,
+    /// What was replaced in this sweep. A new node that read such a value would read the old node behind it, whose
+    /// constants may have been replaced too.
+    replaced: BTreeSet<ValueId>,
 }
 
 /// Applies a rule wherever it fits. Nodes that took part in one rewrite take part in no other of the same sweep.
 fn sweep(graph: &mut Graph, rule: Rule) -> Result<usize, Diagnostics> {
-    let mut folder = Folder { graph, users: graph.users(), patch: Patch::new(graph) };
+    let mut folder = Folder { graph, users: graph.users(), patch: Patch::new(graph), replaced: BTreeSet::new() };
     let mut taken = vec![false; graph.order().iter().map(|n| n.index() + 1).max().unwrap_or(0)];
     let mut count = 0;
     for (id, node) in graph.live_nodes() {
@@ -75,6 +79,7 @@ fn sweep(graph: &mut Graph, rule: Rule) -> Result<usize, Diagnostics> {
         }
         if let Some((new, parts)) = rule(&mut folder, node)? {
             folder.patch.replace(node.output, new)?;
+            folder.replaced.insert(node.output);
             parts.iter().chain([&id]).for_each(|n| taken[n.index()] = true);
             count += 1;
         }
@@ -105,6 +110,9 @@ fn into_the_layer_in_front(
         _ => (None, front),
     };
     let Some(linear) = Linear::of(graph, front) else { return Ok(None) };
+    if folder.replaced.contains(&front.inputs[0]) {
+        return Ok(None);
+    }
     // Behind a reshape, elements of the layer's channels go through the function's again and again.
     if linear.out % affine.a.len().max(1) != 0 || affine.a.is_empty() {
         return Ok(None);
@@ -139,6 +147,9 @@ fn into_the_layer_behind(
         _ => (None, first),
     };
     let Some((x, affine)) = affine_of(graph, first) else { return Ok(None) };
+    if folder.replaced.contains(&x) {
+        return Ok(None);
+    }
     let channels = linear.per_group * linear.groups;
     if affine.a.is_empty() || channels % affine.a.len() != 0 || !(linear.is_unpadded() || affine.is_scale()) {
         return Ok(None);
@@ -163,6 +174,9 @@ fn into_a_neighbour(folder: &mut Folder, node: &Node) -> Result<Option<(ValueId,
     }
     let Some((first, parts)) = folder.only_reader(x) else { return Ok(None) };
     let Some((x, inner)) = affine_of(graph, first) else { return Ok(None) };
+    if folder.replaced.contains(&x) {
+        return Ok(None);
+    }
     let both = inner.then(&outer);
     let normalises = [node, first].iter().any(|n| matches!(n.op, Op::BatchNorm(_)));
     if !both.is_finite() || !(normalises || both.is_scale() || both.is_shift()) {
@@ -170,16 +184,18 @@ fn into_a_neighbour(folder: &mut Folder, node: &Node) -> Result<Option<(ValueId,
     }
     let name = &graph.value(node.output).name;
     let Affine { a, b } = &both;
+    // A vector beside a vector has its axis.
+    let layout = if graph.ty(x).rank() == 1 { graph.ty(x).layout } else { Layout::channels_last(0) };
     let new = if both.is_scale() {
-        let a = folder.vector(name, "scale", a);
+        let a = folder.vector(name, "scale", a, layout);
         folder.patch.node(Binary::Mul, &[x, a], name, &node.origin)?
     } else if both.is_shift() {
-        let b = folder.vector(name, "shift", b);
+        let b = folder.vector(name, "shift", b, layout);
         folder.patch.node(Binary::Add, &[x, b], name, &node.origin)?
     } else {
         let still = [vec![0.0; a.len()], vec![1.0; a.len()]];
         let parameters = [("gamma", a), ("beta", b), ("mean", &still[0]), ("variance", &still[1])];
-        let parameters = parameters.map(|(what, v)| folder.vector(name, what, v));
+        let parameters = parameters.map(|(what, v)| folder.vector(name, what, v, Layout::channels_last(0)));
         let op = BatchNorm { axis: graph.ty(x).rank() - 1, eps: 0.0 };
         folder.patch.node(op, &[&[x], &parameters[..]].concat(), name, &node.origin)?
     };
@@ -209,10 +225,9 @@ impl<'g> Folder<'g> {
     }
 
     /// A vector of constants for the value of that name.
-    fn vector(&mut self, value: &str, what: &str, v: &[f64]) -> ValueId {
+    fn vector(&mut self, value: &str, what: &str, v: &[f64], layout: Layout) -> ValueId {
         let v: Vec<f32> = v.iter().map(|&x| x as f32).collect();
-        let tensor = Tensor::f32([v.len()], Layout::channels_last(0), v);
-        self.patch.constant(&format!("{value}.{what}"), tensor)
+        self.patch.constant(&format!("{value}.{what}"), Tensor::f32([v.len()], layout, v))
     }
 
     /// The layer with another weight and bias, over `x`.

@@ -6,6 +6,7 @@ mod common_subexpressions;
 mod dead_code;
 mod fold_batch_norm;
 mod fold_constants;
+mod fold_padding;
 
 pub use canonical_layout::CanonicalLayout;
 pub use clean_up::CleanUp;
@@ -13,3 +14,4 @@ pub use common_subexpressions::CommonSubexpressions;
 pub use dead_code::DeadCode;
 pub use fold_batch_norm::FoldBatchNorm;
 pub use fold_constants::FoldConstants;
+pub use fold_padding::FoldPadding;

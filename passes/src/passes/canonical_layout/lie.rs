@@ -104,7 +104,9 @@ pub fn reshape_through(from: &[usize], moved: &[usize], to: &[usize], flat: bool
     let groups = groups(&perm::pick(&from_axes, from), &perm::pick(&to_axes, to))?;
     let group_of = |axis: usize| groups.iter().position(|g| g.0.contains(&axis));
     let mut sequence: Vec<usize> = Vec::new();
-    let mut whole = true;
+    // Each group is entered at its first axis, gone through in order, and left behind its last.
+    let (first, last) = (*new_order.first()?, *new_order.last()?);
+    let mut whole = first == groups[group_of(first)?].0.start && last + 1 == groups[group_of(last)?].0.end;
     for pair in new_order.windows(2) {
         let (a, b) = (group_of(pair[0])?, group_of(pair[1])?);
         whole &= if a == b { pair[1] == pair[0] + 1 } else { pair[0] + 1 == groups[a].0.end };
@@ -196,6 +198,7 @@ mod tests {
         assert_eq!(lie(check(&[3, 4, 5], &[1, 2, 0], &[3, 20])), Some(Lie::Axes(vec![1, 0])));
         assert_eq!(lie(check(&[6, 4], &[1, 0], &[2, 3, 4])), Some(Lie::Axes(vec![2, 0, 1])));
         assert_eq!(lie(check(&[3, 4, 5], &[0, 2, 1], &[12, 5])), None);
+        assert_eq!(lie(check(&[3, 4, 5], &[1, 2, 0], &[12, 5])), None);
         assert_eq!(lie(check(&[3, 1, 1], &[1, 2, 0], &[3])), Some(Lie::still(1)));
         assert_eq!(lie(check(&[3, 1, 5], &[2, 1, 0], &[3, 5, 1])), Some(Lie::Axes(vec![2, 1, 0])));
     }

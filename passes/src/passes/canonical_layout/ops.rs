@@ -167,10 +167,8 @@ impl Mover<'_> {
 
     fn binary(&mut self, node: &Node, op: Binary) -> Result<(), Diagnostic> {
         let rank = self.rank(node.output);
-        let moved = node.inputs.iter().map(|&v| (v, self.lie(v)));
-        let moved = moved.filter(|(v, lie)| self.rank(*v) == rank && !lie.is_still()).map(|m| m.1).next();
-        let wish = self.wishes.axes(self.graph, node.output).map(Lie::Axes);
-        let lie = wish.or(moved).unwrap_or_else(|| Lie::still(rank));
+        let full: Vec<ValueId> = node.inputs.iter().copied().filter(|&v| self.rank(v) == rank).collect();
+        let lie = self.common(node.output, &full);
         let inputs = match &lie {
             Lie::Last(runs) => node.inputs.iter().map(|&v| self.along_last(v, &lie, runs)).collect(),
             Lie::Axes(p) => {
@@ -192,6 +190,26 @@ impl Mover<'_> {
         }
     }
 
+    /// How the operands of one op, all of the result's rank, best lie together: as the readers of the result wish,
+    /// else so that the fewest must be moved.
+    fn common(&self, out: ValueId, operands: &[ValueId]) -> Lie {
+        let computed = operands.iter().filter(|&&v| self.graph.const_of(v).is_none());
+        let there: Vec<&[(Lie, ValueId)]> = computed.map(|v| self.places[v.index()].as_slice()).collect();
+        let moves = |lie: &Lie| there.iter().filter(|p| !p.iter().any(|(l, _)| l == lie)).count();
+        let still = Lie::still(self.rank(out));
+        // Elements out of order can't be asked of an operand that has them in order, except by a concatenation,
+        // which mixes; so they come first.
+        let first = there.iter().filter_map(|p| p.first()).map(|p| &p.0);
+        if let Some(last) = first.clone().find(|l| matches!(l, Lie::Last(_))) {
+            return last.clone();
+        }
+        if let Some(wish) = self.wishes.axes(self.graph, out) {
+            return Lie::Axes(wish);
+        }
+        let best = first.filter(|l| !l.is_still()).min_by_key(|&l| moves(l));
+        best.filter(|&l| moves(l) <= moves(&still)).cloned().unwrap_or(still)
+    }
+
     /// An operand beside one whose last axis lies as `runs` say; nothing when it can't lie so.
     fn along_last(&mut self, old: ValueId, lie: &Lie, runs: &[Run]) -> Option<ValueId> {
         let repeated = self.graph.ty(old).shape.last().is_none_or(|&n| n == 1);
@@ -207,7 +225,7 @@ impl Mover<'_> {
         if ty.rank() == rank && self.graph.const_of(old).is_none() {
             return self.bring(old, &Lie::Axes(p.to_vec()));
         }
-        if is_identity(p) || ty.shape.num_elements() == 1 {
+        if is_identity(p) || (ty.shape.num_elements() == 1 && ty.rank() < rank) {
             return self.still(old);
         }
         let missing = rank - ty.rank();
@@ -233,9 +251,7 @@ impl Mover<'_> {
     fn concat(&mut self, node: &Node, op: &Concat) -> Result<(), Diagnostic> {
         let rank = self.rank(node.output);
         let lies: Vec<Lie> = node.inputs.iter().map(|&v| self.lie(v)).collect();
-        let wish = self.wishes.axes(self.graph, node.output).map(Lie::Axes);
-        let moved = || lies.iter().find(|l| !l.is_still()).cloned();
-        let lie = wish.or_else(moved).unwrap_or_else(|| Lie::still(rank));
+        let lie = self.common(node.output, &node.inputs);
         if let Lie::Last(_) = lie {
             let values =
                 node.inputs.iter().filter_map(|v| self.places[v.index()].first()).map(|p| p.1).collect();

@@ -37,7 +37,7 @@ impl Wishes {
         let layout = |v: ValueId| graph.ty(v).layout;
         match &node.op {
             Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AvgPool(_) => operand == 0,
-            Op::BatchNorm(b) => operand == 0 && (out || layout(node.inputs[0]).channel() == Some(b.axis)),
+            Op::BatchNorm(b) => operand == 0 && layout(node.inputs[0]).channel() == Some(b.axis),
             Op::Unary(_) | Op::Pad(_) | Op::Slice(_) | Op::Upsample(_) | Op::Softmax(_) => out,
             Op::LayerNorm(_) => out && operand == 0,
             Op::Reduce(r) => out && r.keep,
@@ -69,8 +69,7 @@ impl Wishes {
 
     /// The order of axes that the readers of a value wish, if they wish one.
     pub fn axes(&self, graph: &Graph, value: ValueId) -> Option<Vec<usize>> {
-        // A value whose elements may come in any order is better left as it is.
-        let wish = self.channels_last[value.index()] && !self.any_order[value.index()];
+        let wish = self.channels_last[value.index()];
         wish.then(|| perm::channels_last(&graph.ty(value).layout)).flatten()
     }
 }
