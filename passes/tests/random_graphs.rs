@@ -325,8 +325,7 @@ impl Maker {
 }
 
 fn random_graph(seed: u64) -> Graph {
-    let mut maker =
-        Maker { graph: Graph::new("random"), random: SplitMix64::new(seed), values: Vec::new() };
+    let mut maker = Maker { graph: Graph::new("random"), random: SplitMix64::new(seed), values: Vec::new() };
     for _ in 0..1 + maker.below(2) {
         let layout = Layout::new(LAYOUTS[maker.below(LAYOUTS.len())]).unwrap();
         let dims: Vec<usize> = (0..layout.rank()).map(|_| 1 + maker.below(5)).collect();
@@ -384,7 +383,8 @@ fn check(seed: u64) {
     for call in pipeline("import").unwrap() {
         let twice = [call.clone(), call];
         let found = graph.clone();
-        let report = run_pipeline(&mut graph, &twice, &RunOptions::default(), &mut Diagnostics::new()).unwrap();
+        let report =
+            run_pipeline(&mut graph, &twice, &RunOptions::default(), &mut Diagnostics::new()).unwrap();
         let second = &report.passes[1];
         assert_eq!(second.changes, 0, "{}\n{}\n{}", second.pass, print(&found).text, print(&graph).text);
     }
@@ -408,13 +408,30 @@ fn the_generator_reaches_every_op() {
     for seed in 0..300 {
         let graph = random_graph(seed);
         seen.extend(graph.live_nodes().map(|(_, n)| unfloat_ir::OpDef::name(&n.op)));
-        moved += usize::from(graph.live_nodes().any(|(_, n)| {
-            matches!(n.op, Op::Conv(_)) && !graph.ty(n.inputs[0]).layout.is_channels_last()
-        }));
+        moved +=
+            usize::from(graph.live_nodes().any(|(_, n)| {
+                matches!(n.op, Op::Conv(_)) && !graph.ty(n.inputs[0]).layout.is_channels_last()
+            }));
     }
-    for op in ["conv", "conv_transpose", "dense", "matmul", "batch_norm", "layer_norm", "max_pool", "avg_pool",
-        "softmax", "reshape", "transpose", "concat", "slice", "pad", "expand", "upsample", "reduce_mean"]
-    {
+    for op in [
+        "conv",
+        "conv_transpose",
+        "dense",
+        "matmul",
+        "batch_norm",
+        "layer_norm",
+        "max_pool",
+        "avg_pool",
+        "softmax",
+        "reshape",
+        "transpose",
+        "concat",
+        "slice",
+        "pad",
+        "expand",
+        "upsample",
+        "reduce_mean",
+    ] {
         assert!(seen.contains(op), "no {op} in {seen:?}");
     }
     assert!(moved > 50, "{moved} graphs with a channels-first convolution");

@@ -8,9 +8,7 @@
 use crate::analysis::range::is_nonnegative;
 use crate::analysis::{floats, perm};
 use crate::pass::{Change, Claim, Pass, PassCx, PassInfo};
-use unfloat_ir::ops::{
-    AvgPool, Binary, Concat, Conv, MaxPool, Pad, PadMode, Reduce, ReduceFn, Reshape, Slice,
-};
+use unfloat_ir::ops::{AvgPool, Binary, Concat, MaxPool, Pad, PadMode, Reduce, ReduceFn, Reshape, Slice};
 use unfloat_ir::ops::{Transpose, Unary, Window};
 use unfloat_ir::{Diagnostics, Graph, Node, Op, OpDef, Patch, Stage, TensorType, ValueId};
 

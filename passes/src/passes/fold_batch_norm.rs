@@ -70,7 +70,8 @@ struct Folder<'g> {
 
 /// Applies a rule wherever it fits. Nodes that took part in one rewrite take part in no other of the same sweep.
 fn sweep(graph: &mut Graph, rule: Rule) -> Result<usize, Diagnostics> {
-    let mut folder = Folder { graph, users: graph.users(), patch: Patch::new(graph), replaced: BTreeSet::new() };
+    let mut folder =
+        Folder { graph, users: graph.users(), patch: Patch::new(graph), replaced: BTreeSet::new() };
     let mut taken = vec![false; graph.order().iter().map(|n| n.index() + 1).max().unwrap_or(0)];
     let mut count = 0;
     for (id, node) in graph.live_nodes() {
