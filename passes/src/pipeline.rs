@@ -2,7 +2,7 @@
 
 use crate::pass::{PassCall, PassCx, parse_calls};
 use crate::report::{Evidence, PassReport, Report};
-use crate::validate::{Effort, Evaluator, Reference, validate};
+use crate::validate::{Effort, Evaluator, Native, validate};
 use unfloat_ir::verify::verify;
 use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location};
 
@@ -79,7 +79,7 @@ pub struct RunOptions<'a> {
 
 impl Default for RunOptions<'_> {
     fn default() -> Self {
-        Self { validate: true, evaluator: &Reference, samples: 4, seed: 0x756e_666c_6f61_7421 }
+        Self { validate: true, evaluator: &Native, samples: 4, seed: 0x756e_666c_6f61_7421 }
     }
 }
 

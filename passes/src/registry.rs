@@ -23,3 +23,45 @@ pub fn find(name: &str) -> Result<&'static dyn Pass, Diagnostic> {
             .help(format!("the passes are {}", names.join(", ")))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pass::{PassCall, parse_calls};
+    use crate::pipeline::{pipeline, pipelines};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_pass_is_documented() {
+        let names: BTreeSet<&str> = PASSES.iter().map(|p| p.info().name).collect();
+        assert_eq!(names.len(), PASSES.len(), "two passes share a name");
+        for pass in PASSES {
+            let info = pass.info();
+            assert!(info.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", info.name);
+            assert!(!info.summary.is_empty() && !info.summary.ends_with('.') && !info.details.is_empty());
+            assert!(info.from <= info.to, "{} goes back", info.name);
+            let page = info.to_string();
+            assert!(page.contains(info.summary) && page.contains(&info.claim.to_string()), "{page}");
+            let mut call = PassCall::new(*pass);
+            for option in info.options {
+                assert_eq!(call.set(option.name, option.default), Ok(()), "{}", info.name);
+                assert!(page.contains(option.summary));
+            }
+        }
+    }
+
+    #[test]
+    fn every_pipeline_can_be_run() {
+        for info in pipelines() {
+            let calls = pipeline(info.name).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(calls.len(), info.passes.len());
+            let mut stage = unfloat_ir::Stage::Imported;
+            for call in calls {
+                assert!(call.pass.info().from <= stage, "{} comes too early", call.pass.info().name);
+                stage = stage.max(call.pass.info().to);
+            }
+        }
+        assert!(pipeline("imports").unwrap_err().to_string().contains("the pipelines are import"));
+        assert!(parse_calls("").is_ok_and(|c| c.is_empty()));
+    }
+}

@@ -8,10 +8,12 @@ use unfloat_exec::reference::evaluate_all;
 use unfloat_ir::ops::*;
 use unfloat_ir::text::{parse, print};
 use unfloat_ir::verify::verify;
-use unfloat_ir::{Diagnostics, Graph, Layout, Op, Origin, Stage, Tensor, TensorType, ValueId};
+use unfloat_ir::{Diagnostics, Graph, Layout, Op, Origin, Patch, Stage, Tensor, TensorType, ValueId};
 use unfloat_passes::pipeline::pipeline;
 use unfloat_passes::validate::{SplitMix64, sample};
-use unfloat_passes::{Evidence, Report, RunOptions, run_pipeline};
+use unfloat_passes::{
+    Change, Claim, Evidence, Pass, PassCall, PassCx, PassInfo, Report, RunOptions, run_pipeline,
+};
 
 const LAYOUTS: [&str; 9] = ["c", "cw", "wc", "chw", "hwc", "hcw", "__", "_c", "___"];
 
@@ -399,6 +401,63 @@ proptest! {
     fn the_import_pipeline_keeps_its_claims(seed in any::<u64>()) {
         check(seed);
     }
+}
+
+/// A pass that takes every gamma for positive.
+struct Wrong;
+
+impl Pass for Wrong {
+    fn info(&self) -> &'static PassInfo {
+        static INFO: PassInfo = PassInfo {
+            name: "wrong",
+            summary: "",
+            details: "",
+            options: &[],
+            from: Stage::Imported,
+            to: Stage::Imported,
+            claim: Claim::Within { abs: 1e-7, rel: 1e-5 },
+        };
+        &INFO
+    }
+    fn run(&self, graph: &mut Graph, _: &mut PassCx) -> Result<Change, Diagnostics> {
+        let mut patch = Patch::new(graph);
+        for (_, node) in graph.live_nodes() {
+            let Op::BatchNorm(_) = node.op else { continue };
+            let gamma = graph.const_of(node.inputs[1]).unwrap();
+            let positive = gamma.as_f32().unwrap().iter().map(|g| g.abs()).collect();
+            let gamma = Tensor::f32(gamma.shape().clone(), gamma.ty.layout, positive);
+            let gamma = patch.constant("gamma", gamma);
+            patch.replace(node.inputs[1], gamma)?;
+        }
+        let edit = patch.finish();
+        let count = edit.len();
+        graph.apply(edit);
+        Ok(Change::of(count))
+    }
+}
+
+/// A wrong pass is caught wherever it is wrong: what gets through changes no output.
+#[test]
+fn a_wrong_pass_is_caught_wherever_it_shows() {
+    let (mut caught, mut harmless) = (0, 0);
+    for seed in 0..1500 {
+        let before = random_graph(seed).compact();
+        let mut after = before.clone();
+        let call = PassCall::new(&Wrong);
+        match run_pipeline(&mut after, &[call], &RunOptions::default(), &mut Diagnostics::new()) {
+            Err(found) => {
+                assert!(found.to_string().contains("pass `wrong` broke its claim"), "{found}");
+                caught += 1;
+            }
+            Ok(_) => {
+                let far = (0..8).map(|n| distance(&before, &after, &sample(&before, !seed, n)));
+                let far = far.fold(0.0, f64::max);
+                assert!(far < 1e-5, "seed {seed}: {far}\n{}", print(&before).text);
+                harmless += 1;
+            }
+        }
+    }
+    assert!(caught > 250, "{caught} caught, {harmless} harmless");
 }
 
 #[test]

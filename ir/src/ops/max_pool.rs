@@ -118,9 +118,8 @@ mod tests {
         let op = MaxPool { window: Window::new([2]).pads([2], [0]) };
         assert!(op.infer(&[&x.ty]).is_err());
         let one = TensorType::f32([1, 1], Layout::channels_last(1));
-        let over = |pads: [usize; 2]| {
-            MaxPool { window: Window::new([2]).dilations([2]).pads([pads[0]], [pads[1]]) }
-        };
+        let over =
+            |pads: [usize; 2]| MaxPool { window: Window::new([2]).dilations([2]).pads([pads[0]], [pads[1]]) };
         assert!(over([1, 1]).infer(&[&one]).is_err(), "the taps lie on both sides of the only cell");
         assert!(over([2, 0]).infer(&[&one]).is_ok());
         let huge = Window::new([1 << 40]).dilations([1 << 20]).pads([1 << 59], [0]);

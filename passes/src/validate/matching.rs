@@ -6,9 +6,9 @@
 
 use crate::analysis::numbering::{Numberer, op_key};
 use crate::analysis::perm;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use unfloat_ir::arena::Handle;
-use unfloat_ir::{Def, Graph, Node, OpDef, ValueId};
+use unfloat_ir::{Def, Graph, Node, ValueId};
 
 /// Two values that a pass says are the same tensor.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +53,7 @@ pub fn relate(before: &Graph, after: &Graph, congruent: bool) -> Matching {
         numbers: &numbers,
         first: &first,
         behind: vec![None; after.num_values()],
+        noted: BTreeSet::new(),
         out: Matching {
             pairs: Vec::new(),
             same: vec![None; after.num_values()],
@@ -120,6 +121,7 @@ struct Relation<'a> {
     numbers: &'a [Option<u32>],
     first: &'a BTreeMap<u32, ValueId>,
     behind: Vec<Option<u32>>,
+    noted: BTreeSet<(ValueId, ValueId)>,
     out: Matching,
 }
 
@@ -145,14 +147,17 @@ impl Relation<'_> {
     fn pair(&mut self, before: ValueId, after: ValueId) -> bool {
         let order = perm::between(self.before.ty(before), self.after.ty(after));
         let Some(order) = order else { return false };
-        let pair = Pair { before, after, order };
-        if !self.out.pairs.contains(&pair) {
-            self.out.pairs.push(pair);
-        }
+        self.note(before, after, order);
         if self.out.same[after.index()].is_none() {
             self.accept(before, after);
         }
         true
+    }
+
+    fn note(&mut self, before: ValueId, after: ValueId, order: Vec<usize>) {
+        if self.noted.insert((before, after)) {
+            self.out.pairs.push(Pair { before, after, order });
+        }
     }
 
     /// Pairs the operands of two nodes of the same op; false when that is no way to compare them.
@@ -173,23 +178,8 @@ impl Relation<'_> {
         }
         for (b, a) in differing {
             let order = perm::identity(self.before.ty(b).rank());
-            let pair = Pair { before: b, after: a, order };
-            if !self.out.pairs.contains(&pair) {
-                self.out.pairs.push(pair);
-            }
+            self.note(b, a, order);
         }
         true
     }
-}
-
-/// The multiply-accumulates of a graph for one sample.
-pub fn macs(graph: &Graph) -> u64 {
-    graph
-        .live_nodes()
-        .map(|(_, node)| {
-            let types: Vec<_> = node.inputs.iter().map(|&v| graph.ty(v)).collect();
-            let out = graph.ty(node.output);
-            node.op.macs(&types, out).saturating_add(out.shape.num_elements() as u64)
-        })
-        .fold(0, u64::saturating_add)
 }

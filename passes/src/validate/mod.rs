@@ -20,13 +20,13 @@ pub mod matching;
 mod samples;
 
 pub use compare::{Difference, compare, numbers};
-pub use evaluator::{Evaluator, Prepared, Reference, evaluate_from};
+pub use evaluator::{Evaluator, Native, Prepared, Reference, evaluate_from};
 pub use samples::{SplitMix64, nudged, sample};
 
 use crate::analysis::perm;
 use crate::pass::{Claim, PassInfo};
 use crate::report::Evidence;
-use matching::{Matching, Pair, macs, relate};
+use matching::{Matching, Pair, relate};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use unfloat_ir::arena::Handle;
@@ -43,9 +43,8 @@ pub struct Effort<'a> {
     pub seed: u64,
 }
 
-/// Multiply-accumulates of the fast executor that a check may cost; those of the reference evaluator count
-/// [`Evaluator::slowness`] times as much.
-const MAC_BUDGET: u64 = 1 << 31;
+/// Multiply-accumulates of the native executor that a check may cost: some 20 ms on one core.
+const MAC_BUDGET: u64 = 1 << 30;
 /// Bytes of intermediate values that are kept of the graph before.
 const PROBE_BYTES: usize = 16 << 20;
 /// How much further than by one unit in the last place rounding may carry a value.
@@ -54,8 +53,8 @@ const NOISE_FACTOR: f64 = 8.0;
 const SHAKES: u64 = 6;
 
 impl Effort<'_> {
-    fn samples_for(&self, macs: u64) -> usize {
-        let affordable = usize::try_from(MAC_BUDGET / macs.max(1)).unwrap_or(usize::MAX);
+    fn samples_for(&self, cost: u64) -> usize {
+        let affordable = usize::try_from(MAC_BUDGET / cost.max(1)).unwrap_or(usize::MAX);
         self.samples.min(affordable).max(1)
     }
 }
@@ -201,7 +200,7 @@ fn exact(info: &PassInfo, before: &Graph, after: &Graph, effort: &Effort) -> Res
     let [wanted, behind] = sides(&pairs);
     let mut run_before = Reference.prepare(before, &wanted)?;
     let mut run_after = Reference.prepare(after, &behind)?;
-    let n = effort.samples_for(macs(before).saturating_mul(2 * Reference.slowness()));
+    let n = effort.samples_for(Reference.cost(before).saturating_mul(2));
     let mut tally = Tally::default();
     for s in 0..n {
         let input = sample(before, effort.seed, s);
@@ -214,7 +213,7 @@ fn exact(info: &PassInfo, before: &Graph, after: &Graph, effort: &Effort) -> Res
             tally.add(&before.value(pair.before).name, &seen);
         }
     }
-    Ok(tally.evidence(n, Reference.name(), None))
+    Ok(tally.evidence(n, Reference.name(after), None))
 }
 
 fn sides(pairs: &[Pair]) -> [Vec<ValueId>; 2] {
@@ -235,9 +234,7 @@ fn exact_pairs(
         .filter(|&v| before.const_of(v).is_none())
         .collect();
     let leaves: Vec<ValueId> = leaves.into_iter().collect();
-    let region = cones.len() as u64 * 1024;
-    let cost = macs(before).saturating_mul(effort.evaluator.slowness()).saturating_add(region);
-    let n = if leaves.is_empty() { 1 } else { effort.samples_for(cost) };
+    let n = if leaves.is_empty() { 1 } else { effort.samples_for(effort.evaluator.cost(before)) };
     let mut run = effort.evaluator.prepare(before, &leaves)?;
     let mut tally = Tally::default();
     for s in 0..n {
@@ -264,7 +261,7 @@ fn exact_pairs(
         let by = "evaluation of constants".to_string();
         return Ok(Ok(Evidence::Proved { by, points: tally.points }));
     }
-    let evaluator = format!("{} from values of {}", Reference.name(), effort.evaluator.name());
+    let evaluator = format!("{} from values of {}", Reference.name(after), effort.evaluator.name(before));
     Ok(Ok(tally.evidence(n, &evaluator, None)))
 }
 
@@ -304,7 +301,8 @@ fn measured(
     if pairs.is_empty() {
         return Ok(proved(after));
     }
-    let n = effort.samples_for(macs(before).saturating_mul(2 * effort.evaluator.slowness()));
+    let cost = effort.evaluator.cost(before).saturating_add(effort.evaluator.cost(after));
+    let n = effort.samples_for(cost);
     let pairs = probes(pairs, before, after, n);
     let [wanted, behind] = sides(&pairs);
     let first = run_samples(before, &wanted, n, effort)?;
@@ -327,7 +325,7 @@ fn measured(
         }
         _ => None,
     };
-    Ok(tally.evidence(n, effort.evaluator.name(), noise))
+    Ok(tally.evidence(n, effort.evaluator.name(before), noise))
 }
 
 fn run_samples(
