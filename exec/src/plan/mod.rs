@@ -30,12 +30,14 @@ pub struct PlanOptions {
     pub isa: Isa,
     /// The most bytes that one thread's buffers may take.
     pub memory_limit: usize,
+    /// The most samples that a caller means to run at once. Fewer need smaller buffers.
+    pub max_batch: usize,
 }
 
 impl Default for PlanOptions {
-    /// The machine's fastest instruction set, and 4 GiB.
+    /// The machine's fastest instruction set, 4 GiB, and any number of samples.
     fn default() -> Self {
-        Self { isa: Isa::detect(), memory_limit: 4 << 30 }
+        Self { isa: Isa::detect(), memory_limit: 4 << 30, max_batch: usize::MAX }
     }
 }
 

@@ -156,7 +156,7 @@ fn chunk(
         let needed = shared.saturating_mul(chunk).saturating_add(local.saturating_mul(chunk.min(GROUP)));
         rest.is_some_and(|rest| needed <= rest)
     };
-    let chunk = (1..=CHUNK).rev().find(|&c| fits(c)).unwrap_or(0);
+    let chunk = (1..=options.max_batch.clamp(1, CHUNK)).rev().find(|&c| fits(c)).unwrap_or(0);
     if chunk > 0 {
         return Ok(chunk);
     }
