@@ -1,12 +1,11 @@
 //! Whatever a user can name: a model file, a `.uir`, an artefact directory.
 
 use crate::cli::{Import, KerasBackend};
-use crate::output::{fault, show};
+use crate::output::{during, fault, show};
 use crate::samples::{self, Batch, read_file};
 use crate::uir;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use unfloat_backends::{Backend, Manifest, backend};
 use unfloat_exec::reference::{evaluate, evaluate_all};
@@ -16,6 +15,7 @@ use unfloat_ir::{
     Data, Diagnostic, Diagnostics, Graph, Layout, Location, Stage, Tensor, TensorType, ValueId,
 };
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
+use unfloat_passes::validate::compare;
 
 /// Something that computes.
 pub enum Subject {
@@ -60,13 +60,13 @@ impl Subject {
         let data = match self {
             Subject::Graph(graph) => {
                 samples::check_float_ports(graph)?;
-                Plan::new(&prepared(graph)?, &PlanOptions::default())?.run(
-                    &inputs.slices(),
-                    inputs.count,
-                    threads,
-                )?
+                let plan = Plan::new(&prepared(graph)?, &PlanOptions::default())?;
+                during("running the samples", || plan.run(&inputs.slices(), inputs.count, threads))?
             }
-            Subject::Artefact(artefact) => artefact.run(inputs)?,
+            Subject::Artefact(artefact) => {
+                let what = format!("compiling and running the emitted {}", artefact.backend.info().name);
+                during(&what, || artefact.run(inputs))?
+            }
         };
         Ok(Batch { count: inputs.count, data })
     }
@@ -263,7 +263,7 @@ fn prepared(graph: &Graph) -> Result<Graph, Diagnostics> {
 }
 
 /// Where two graphs first differ: evaluates both by reference on the first sample and compares values of equal
-/// names and types, in the first graph's order. Nothing when no such value differs.
+/// names, in the first graph's order, whatever the order of their axes. Nothing when no such value differs.
 pub fn first_difference(
     a: &Graph,
     b: &Graph,
@@ -279,21 +279,17 @@ pub fn first_difference(
         let value = a.value(node.output);
         let twin = b.live_nodes().map(|(_, n)| n.output).find(|&v| b.value(v).name == value.name);
         let (Some(x), Some(y)) = (left.get(node.output), twin.and_then(|v| right.get(v))) else { continue };
-        let (Some(p), Some(q)) = (x.as_f32(), y.as_f32()) else { continue };
-        if x.ty != y.ty {
-            continue;
-        }
-        let scale = q.iter().fold(1f64, |m, &v| m.max(f64::from(v).abs()));
-        let worst = p.iter().zip(q).map(|(&u, &v)| if u == v { 0.0 } else { f64::from(u - v).abs() });
-        let worst = worst.fold(0.0, |m: f64, d| if d.is_nan() { f64::INFINITY } else { m.max(d) });
-        if worst / scale > tolerance {
-            let mut text = String::new();
-            let _ = writeln!(
-                text,
-                "the first value that differs is `{}`, {} ({}): by {worst:.3e}",
-                value.name, value.ty, node.origin
-            );
-            return Ok(Some(text));
+        let axes = match x.ty.layout.permutation_to(&y.ty.layout) {
+            Some(axes) => axes,
+            None if x.ty.shape == y.ty.shape => (0..x.ty.rank()).collect(),
+            None => continue,
+        };
+        let seen = compare(x, y, &axes);
+        if seen.max_abs > tolerance * seen.magnitude.max(1.0) {
+            return Ok(Some(format!(
+                "the first value that differs is `{}`, {} ({}): by {:.3e}\n",
+                value.name, value.ty, node.origin, seen.max_abs
+            )));
         }
     }
     Ok(None)

@@ -2,8 +2,10 @@
 //!
 //! Everything is written through [`Write`], so that a reader who closes the pipe ends the program quietly.
 
+use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 use unfloat_ir::{Diagnostic, Diagnostics, Location};
 
 /// How a command ended.
@@ -68,6 +70,19 @@ pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
 /// Writes a line to stderr. Nobody can be told when that fails.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Shows on a terminal that something goes on, with the seconds it has taken, until `work` is done. Elsewhere
+/// nothing is shown.
+pub fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let spinner = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+    spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    spinner.set_message(what.to_string());
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    let done = work();
+    spinner.finish_and_clear();
+    done
 }
 
 /// Shows findings on stderr.

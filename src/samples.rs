@@ -3,6 +3,7 @@
 use crate::output::{fault, io_fault};
 use std::path::{Path, PathBuf};
 use unfloat_ir::{Data, Diagnostic, Diagnostics, ElemType, Graph, Location, Shape, Tensor, TensorType};
+use unfloat_passes::validate::SplitMix64;
 
 /// Values for every input of a graph, or from every output, of a number of samples.
 #[derive(Clone, PartialEq, Debug)]
@@ -23,21 +24,11 @@ impl Batch {
 /// The seed of pseudo-random samples.
 pub const SEED: u64 = 0x756e_666c_6f61_7421;
 
-/// Pseudo-random samples of the given types: SplitMix64 (Steele, Lea and Flood, 2014) from a fixed seed, about normal
-/// (the sum of four uniform numbers), the same on every machine.
+/// Pseudo-random samples of the given types, about normal, the same on every machine.
 pub fn random(types: &[(String, TensorType)], count: usize, seed: u64) -> Batch {
-    let mut state = seed;
-    let mut uniform = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
-    };
-    // The variance of a uniform number is 1/12, of the sum of four 1/3.
-    let mut normal = || ((0..4).map(|_| uniform()).sum::<f32>() - 2.0) * 3f32.sqrt();
+    let mut random = SplitMix64::new(seed);
     let lens = types.iter().map(|(_, ty)| ty.shape.num_elements() * count);
-    Batch { count, data: lens.map(|n| (0..n).map(|_| normal()).collect()).collect() }
+    Batch { count, data: lens.map(|n| (0..n).map(|_| random.normal()).collect()).collect() }
 }
 
 /// Reads a file, with its path in the error.
