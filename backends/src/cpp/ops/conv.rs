@@ -198,13 +198,12 @@ pub fn conv_transpose(w: &mut Writer, step: &Step, node: &Node, op: &ConvTranspo
         size("groups", op.groups),
         size("group_out", group_out),
         size("group_weights", group(taps * inputs)),
-        size("group_bias", group(1)),
         size("channels", out_channels),
         format!("  static constexpr bool has_bias = {};\n", node.inputs.len() > 2),
     ]
     .concat();
     let pack = Pack::Blocks { groups: op.groups, out: group_out, taps, inputs };
-    let (weight, bias) = parameters(w, node, pack, Pack::Bias { groups: op.groups, out: group_out });
+    let (weight, bias) = parameters(w, node, pack, Pack::Plain);
     let (shape, act) = (w.shape(&name, text), w.activation(act));
     let (call, y) = (w.kernel("conv_transpose"), w.target(step));
     w.line(&format!("{call}<{shape}, {act}>({x}, {weight}, {bias}, {y});"));
