@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 use support::{Net, branches, compilers, emit, perceptron};
 use unfloat_backends::Manifest;
-use unfloat_backends::cpp;
+use unfloat_backends::cpp::{self, Compiler};
 use unfloat_backends::process::{self, TempDir};
 use unfloat_ir::{Data, Shape, Tensor};
 
@@ -155,4 +155,46 @@ fn wrong_samples_and_missing_files_are_refused() {
     let error =
         cpp::replay(&temp.join("nowhere"), std::slice::from_ref(&sample), &compiler).unwrap_err().to_string();
     assert!(error.contains("manifest.json") && error.contains("unfloat convert"), "{error}");
+}
+
+#[test]
+fn the_cmake_project_builds() {
+    let found = process::find("cmake").is_some();
+    assert!(found || std::env::var_os("CI").is_none(), "cmake is not installed");
+    if !found {
+        return eprintln!("note: cmake is not installed, its test is left out");
+    }
+    let temp = TempDir::new().unwrap();
+    write(&perceptron(), &[], &temp.join("out"));
+    let build = temp.join("build");
+    must(Command::new("cmake").arg("-S").arg(temp.join("out/cpp")).arg("-B").arg(&build));
+    must(Command::new("cmake").arg("--build").arg(&build));
+    assert!(build.join("perceptron_main").is_file() || build.join("perceptron_main.exe").is_file());
+}
+
+/// Says what a machine without a compiler is told, when another test asks for it.
+#[test]
+fn compiler_of_this_machine() {
+    match Compiler::find() {
+        Ok(compiler) => println!("found={}", compiler.program.display()),
+        Err(error) => println!("error={error}"),
+    }
+}
+
+#[test]
+fn a_machine_without_a_compiler_is_told_what_to_install() {
+    let ask = |path: &str, cxx: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "compiler_of_this_machine", "--nocapture"]);
+        let done = process::run(command.env("PATH", path).env("CXX", cxx), LIMIT).unwrap();
+        assert!(done.status.success());
+        done.text
+    };
+    let none = ask("/nonexistent", "");
+    assert!(none.contains("none is installed") && none.contains("apt install g++"), "{none}");
+    let wrong = ask("/nonexistent", "my-c++ -fast");
+    assert!(wrong.contains("CXX: names `my-c++`, which is not installed"), "{wrong}");
+    let program = compilers(&[]).remove(0).program.display().to_string();
+    let set = ask("/nonexistent", &format!("{program} -O1"));
+    assert!(set.contains(&format!("found={program}")), "{set}");
 }
