@@ -101,22 +101,6 @@ pub struct PassInfo {
     pub claim: Claim,
 }
 
-/// The page of `unfloat passes NAME`.
-impl fmt::Display for PassInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {}\n\n{}\n", self.name, self.summary, self.details)?;
-        writeln!(f, "needs stage: {}", self.from)?;
-        if self.to > self.from {
-            writeln!(f, "reaches:     {}", self.to)?;
-        }
-        writeln!(f, "claim:       {}", self.claim)?;
-        for option in self.options {
-            writeln!(f, "option {}={}: {} ({})", option.name, option.default, option.summary, option.kind)?;
-        }
-        Ok(())
-    }
-}
-
 /// How much a pass changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Change {

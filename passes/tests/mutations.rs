@@ -285,7 +285,7 @@ fn reports_survive_json() {
     let report = run_pipeline(&mut g, &calls, &RunOptions::default(), &mut Diagnostics::new()).unwrap();
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
-    assert!(text.contains(r#""options":{"limit":"5","macs":"1000000000"}"#), "{text}");
+    assert!(text.contains(r#""options":{"limit":"5","steps":"1000000000"}"#), "{text}");
     assert!(
         text.contains(r#""claim":{"within":{"abs":"#) && text.contains(r#""evidence":"unchanged""#),
         "{text}"
@@ -294,7 +294,7 @@ fn reports_survive_json() {
 
 #[test]
 fn calls_are_read_or_refused_as_a_whole() {
-    let calls = parse_calls(" clean-up , fold-constants { limit = 3 , macs=4},dead-code").unwrap();
+    let calls = parse_calls(" clean-up , fold-constants { limit = 3 , steps=4},dead-code").unwrap();
     let shown: Vec<String> = calls.iter().map(|c| c.pass.info().name.to_string()).collect();
     assert_eq!(shown, ["clean-up", "fold-constants", "dead-code"]);
     assert_eq!(calls[1].options()["limit"], "3");

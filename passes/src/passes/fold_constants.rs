@@ -2,8 +2,9 @@
 //!
 //! In: any graph. Out: no node has constant operands only; each such node is replaced by a constant that holds
 //! its reference evaluation. Refuses, naming the node, to make a constant of more than `limit` elements or to spend
-//! more than `macs` multiply-accumulates on one: a file of a few bytes must not become gigabytes.
+//! more than `steps` elementary steps on one: a file of a few bytes must not become gigabytes.
 
+use crate::analysis::work;
 use crate::pass::{Change, Claim, OptionInfo, OptionKind, Pass, PassCx, PassInfo};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,10 +26,10 @@ static INFO: PassInfo = PassInfo {
             summary: "the greatest number of elements of a constant that it makes",
         },
         OptionInfo {
-            name: "macs",
+            name: "steps",
             kind: OptionKind::Size,
             default: "1000000000",
-            summary: "the greatest number of multiply-accumulates spent on one constant",
+            summary: "the greatest number of elementary steps spent on one constant",
         },
     ],
     from: Stage::Imported,
@@ -81,11 +82,11 @@ fn evaluate(graph: &Graph, node: &Node, operands: &[Arc<Tensor>], cx: &PassCx) -
         Diagnostic::error(&node.origin, format!("`{name}` ({}): {text}", node.op.name()))
     };
     let ty = graph.ty(node.output).clone();
-    let types: Vec<_> = operands.iter().map(|t| &t.ty).collect();
-    let (len, macs) = (ty.shape.num_elements(), node.op.macs(&types, &ty));
-    for (what, found, option) in [("elements", len as u64, "limit"), ("multiply-accumulates", macs, "macs")] {
+    let (len, steps) = (ty.shape.num_elements() as u64, work(graph, node));
+    for (what, found, option) in [("of", len, "limit"), ("in", steps, "steps")] {
         if found > cx.size(option) as u64 {
-            let text = format!("computes a constant of {found} {what}, more than {}", cx.size(option));
+            let unit = if option == "limit" { "elements" } else { "steps" };
+            let text = format!("computes a constant {what} {found} {unit}, more than {}", cx.size(option));
             return Err(fail(text).help(format!("raise the option `{option}` of pass `{}`", INFO.name)));
         }
     }
