@@ -131,7 +131,9 @@ fn head(graph: &Graph, plan: &Plan, constants: usize, form: Form) -> String {
          //   {name}::run({all});             // the same with one static workspace: one caller at a time\n\
          //\n\
          // One sample at a time, in the source model's own layout. Inputs and outputs must not overlap. No heap, no\n\
-         // exceptions. {macs} multiply-accumulates; {} bytes of workspace; {} bytes of constants, {where_constants}.\n\
+         // exceptions. {macs} multiply-accumulates.\n\
+         // {} bytes of workspace; {} bytes of constants, {where_constants}.\n\
+         // The layers are at the end, behind the kernels and the constants.\n//\n\
          // Compile with optimisation, and for the machine that it runs on (g++ -O3 -march=native): the kernels\n\
          // use vectors as wide as that machine has.\n\
          #ifndef UNFLOAT_{name}_HPP\n\
