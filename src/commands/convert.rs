@@ -27,9 +27,7 @@ pub fn run(args: &Convert) -> CommandResult {
     let options = RunOptions { validate: !args.no_validate, ..RunOptions::default() };
     let passes = run_pipeline(&mut graph, &pipeline("import")?, &options, &mut warnings)?;
     show(&warnings);
-    for pass in &passes.passes {
-        note(&report::describe(pass));
-    }
+    report::describe(&passes).iter().for_each(|line| note(line));
     let (mut out, manifest) = emit(&graph, &emitters)?;
     let checks = match &args.check {
         None => Vec::new(),

@@ -17,9 +17,7 @@ pub fn run(args: &Opt) -> CommandResult {
     let mut warnings = Diagnostics::new();
     let report = run_pipeline(&mut graph, &calls, &options, &mut warnings);
     show(&warnings);
-    for pass in &report?.passes {
-        note(&crate::report::describe(pass));
-    }
+    crate::report::describe(&report?).iter().for_each(|line| note(line));
     match &args.output {
         Some(path) => uir::write(path, &graph)?,
         None => print(&uir::to_bytes(&graph)?.0)?,
