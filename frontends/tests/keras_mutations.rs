@@ -4,39 +4,16 @@
 //! The mutants come from a fixed seed, so a failure names its number and can be repeated. Allocations are counted by a
 //! global allocator, which is why this test is a program of its own.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use unfloat_frontends::keras::{Imported, KerasOptions, ModelFile, import};
 use unfloat_ir::Diagnostics;
-
-/// Counts the bytes that are allocated, and the most that ever were.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged; the counters do not touch the memory.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        PEAK.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
-        // SAFETY: the caller's obligations are those of the system's allocator.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's obligations are those of the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Only one import at a time, or the peak would be that of several.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -73,13 +50,13 @@ fn bounded(what: &str, model: Vec<u8>, weights: Option<Vec<u8>>) -> Result<Impor
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let size = model.len() + weights.as_ref().map_or(0, Vec::len);
     let file = |label: &str, bytes| ModelFile { label: label.to_owned(), bytes };
-    let before = NOW.load(Relaxed);
-    PEAK.store(before, Relaxed);
     let start = Instant::now();
-    let result = std::panic::catch_unwind(|| {
-        import(file("m", model), weights.map(|bytes| file("w", bytes)), &KerasOptions::default())
+    let (result, peak) = counting::peak_of(|| {
+        std::panic::catch_unwind(|| {
+            import(file("m", model), weights.map(|bytes| file("w", bytes)), &KerasOptions::default())
+        })
     });
-    let (time, peak) = (start.elapsed(), PEAK.load(Relaxed).saturating_sub(before));
+    let time = start.elapsed();
     let Ok(result) = result else { panic!("{what}: the import panicked") };
     assert!(time < TIME, "{what}: took {time:?}");
     assert!(peak < BASE + PER_BYTE * size, "{what}: allocated {peak} bytes for {size}");

@@ -10,8 +10,10 @@ use unfloat_ir::{Diagnostic, Graph, Layout, Op, Origin, Shape, Tensor, TensorTyp
 
 use super::config::{Call, Layer, Model, TensorRef};
 use super::container::WeightSource;
+use super::container::store::Part;
 use super::facts::Facts;
 use super::layers::input::InputSpec;
+use super::layers::kernel::Reorder;
 use super::layers::{self, Prepared};
 use super::problem::{Annotate, Outcome, clip, error, show_shape};
 use super::weights::Assignment;
@@ -328,8 +330,18 @@ impl Cx<'_, '_> {
     /// A missing or broken weight is reported and stood in for by zeros, so that the layers after it are checked in
     /// the same run; the import fails all the same.
     pub fn weight(&mut self, slot: usize, wanted: &[usize]) -> Outcome<Vec<f32>> {
+        self.weight_as(slot, wanted, None)
+    }
+
+    /// The numbers of weight `slot` in another order, otherwise as [`Cx::weight`]. They are put in order while they are
+    /// read, so that the largest weight is not in memory twice.
+    pub fn reordered_weight(&mut self, slot: usize, reorder: &Reorder) -> Outcome<Vec<f32>> {
+        self.weight_as(slot, reorder.shape(), Some(reorder))
+    }
+
+    fn weight_as(&mut self, slot: usize, wanted: &[usize], reorder: Option<&Reorder>) -> Outcome<Vec<f32>> {
         let count = wanted.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_VALUE);
-        let problem = match self.read_weight(slot, wanted) {
+        let problem = match self.read_weight(slot, wanted, reorder) {
             Ok(values) if count == Some(values.len()) => return Ok(values),
             Ok(values) => Some(self.error(format!("weight {slot} has {} elements", values.len()))),
             Err(problem) => problem,
@@ -353,7 +365,12 @@ impl Cx<'_, '_> {
     }
 
     /// `Err(None)` when the weight is missing, which has been reported before.
-    fn read_weight(&self, slot: usize, wanted: &[usize]) -> Result<Vec<f32>, Option<Box<Diagnostic>>> {
+    fn read_weight(
+        &self,
+        slot: usize,
+        wanted: &[usize],
+        reorder: Option<&Reorder>,
+    ) -> Result<Vec<f32>, Option<Box<Diagnostic>>> {
         let source = self.state.source.ok_or(None)?;
         let path = self.state.arrays.get(self.path).and_then(|arrays| arrays.get(slot)).ok_or(None)?;
         let broken = |message: String| {
@@ -365,42 +382,30 @@ impl Cx<'_, '_> {
             let (wanted, found) = (show_shape(wanted), clip(&show_shape(&shape)));
             return Err(broken(format!("expected a weight of shape {wanted}, found {found}")));
         }
-        let values =
-            source.store.read(path).map_err(|reason| broken(format!("damaged weights: {reason}")))?;
-        match values.iter().position(|value| !value.is_finite()) {
+        let mut values = Vec::new();
+        let mut wrong = None;
+        let read = match reorder {
+            None => source.store.read(path).map(|read| {
+                let start = vec![0; shape.len()];
+                wrong = Part { start: &start, extents: &shape, values: &read }.non_finite();
+                values = read;
+            }),
+            Some(reorder) => source.store.read_parts(path, &mut |part| {
+                // Not before: that there is a part shows that the file has as many numbers as the shape says.
+                if values.is_empty() {
+                    values = vec![0.0; shape.iter().product()];
+                }
+                wrong = wrong.take().or_else(|| part.non_finite());
+                reorder.place(&part, &mut values);
+            }),
+        };
+        read.map_err(|reason| broken(format!("damaged weights: {reason}")))?;
+        match wrong {
             None => Ok(values),
-            Some(at) => {
-                let value = values.get(at).copied().unwrap_or(f32::NAN);
+            Some((index, value)) => {
                 let what = if value.is_nan() { "NaN" } else { "infinite" };
-                let index = show_shape(&unravel(at, wanted));
-                Err(broken(format!("the weight at index {index} is {what}")))
+                Err(broken(format!("the weight at index {} is {what}", show_shape(&index))))
             }
         }
-    }
-}
-
-/// Index along each axis of element `at` in row-major order.
-fn unravel(mut at: usize, shape: &[usize]) -> Vec<usize> {
-    let mut index: Vec<usize> = shape
-        .iter()
-        .rev()
-        .map(|&dim| {
-            let here = at.checked_rem(dim).unwrap_or(0);
-            at = at.checked_div(dim).unwrap_or(0);
-            here
-        })
-        .collect();
-    index.reverse();
-    index
-}
-
-#[cfg(test)]
-mod tests {
-    use super::unravel;
-
-    #[test]
-    fn an_offset_becomes_an_index() {
-        assert_eq!(unravel(7, &[2, 2, 3]), [1, 0, 1]);
-        assert_eq!(unravel(0, &[]), [0; 0]);
     }
 }

@@ -6,6 +6,7 @@
 //! Cyclic groups do no harm: nothing here walks the tree, callers ask for paths that the architecture names.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
@@ -14,13 +15,19 @@ use std::sync::Arc;
 use hdf5_reader::group::Group;
 use hdf5_reader::messages::attribute::AttributeMessage;
 use hdf5_reader::messages::dataspace::DataspaceType;
-use hdf5_reader::{ByteOrder, Dataset, Datatype, Hdf5File, OpenOptions, StringSize, VarLenKind};
+use hdf5_reader::{
+    ByteOrder, Dataset, Datatype, Hdf5File, OpenOptions, SliceInfo, SliceInfoElem, StringSize, VarLenKind,
+};
 
-use super::store::{Member, ReadError, Store};
+use super::store::{Member, Part, ReadError, Store, read_whole, unravel};
 
 /// Largest ratio between the numbers of all compressed arrays that are read and the file that holds them.
 /// Trained weights compress by 1.1 to 3; ternary ones stored as floats by about 20.
 pub(crate) const MAX_EXPANSION: u64 = 64;
+
+/// Most numbers of a part of an array. Smaller parts are slower to read, larger ones do not stay in the cache while
+/// they are put in another order.
+const PART: usize = 1 << 15;
 
 /// Bytes of a file, or of a part of it, shared without a copy.
 pub(crate) struct SharedBytes {
@@ -112,8 +119,11 @@ impl Hdf5Store {
         self.file.dataset(path).map_err(|e| e.to_string())
     }
 
-    /// Checks that the file can hold `bytes` bytes of numbers and takes them from the budget.
-    fn charge(&self, dataset: &Dataset, bytes: u64) -> Result<(), ReadError> {
+    /// Checks that the file can hold the numbers of an array and takes their bytes from the budget. Gives their count.
+    fn charge(&self, dataset: &Dataset) -> Result<usize, ReadError> {
+        let count = dataset.num_elements().map_err(|e| e.to_string())?;
+        let bytes = dataset.raw_byte_len().map_err(|e| e.to_string())?;
+        let bytes = (bytes as u64).max(count);
         let chunked = dataset.chunks().is_some();
         if !chunked && bytes > self.len {
             return Err(format!("the array needs {bytes} bytes and the whole file has {}", self.len));
@@ -122,7 +132,7 @@ impl Hdf5Store {
         match left.get().checked_sub(bytes) {
             Some(rest) => {
                 left.set(rest);
-                Ok(())
+                usize::try_from(count).map_err(|e| e.to_string())
             }
             None if chunked => {
                 Err(format!("compressed arrays expand to more than {MAX_EXPANSION} times the file"))
@@ -218,21 +228,68 @@ impl Store for Hdf5Store {
 
     fn read(&self, path: &str) -> Result<Vec<f32>, ReadError> {
         let dataset = self.dataset(path)?;
-        let count = dataset.num_elements().map_err(|e| e.to_string())?;
-        let bytes = dataset.raw_byte_len().map_err(|e| e.to_string())?;
-        self.charge(&dataset, (bytes as u64).max(count))?;
-        let native =
-            if cfg!(target_endian = "little") { ByteOrder::LittleEndian } else { ByteOrder::BigEndian };
-        if let Datatype::FloatingPoint { size: 4, byte_order } = dataset.dtype()
-            && *byte_order == native
-        {
-            let mut values = vec![0f32; usize::try_from(count).map_err(|e| e.to_string())?];
+        let count = self.charge(&dataset)?;
+        if is_native(dataset.dtype()) {
+            let mut values = vec![0f32; count];
             dataset.read_into(&mut values).map_err(|e| e.to_string())?;
             return Ok(values);
         }
         let raw = dataset.read_raw_bytes().map_err(|e| e.to_string())?;
         decode_numbers(&raw, dataset.dtype())
     }
+
+    fn read_parts(&self, path: &str, take: &mut dyn FnMut(Part<'_>)) -> Result<(), ReadError> {
+        let dataset = self.dataset(path)?;
+        let shape = self.shape(path)?;
+        // A chunk can lie in many parts and would be expanded for each of them.
+        let whole = dataset.chunks().is_some() || !is_native(dataset.dtype());
+        let count = shape.iter().try_fold(1usize, |count, &dim| count.checked_mul(dim));
+        if whole || count.is_none_or(|count| count <= PART) {
+            return read_whole(self, path, take);
+        }
+        self.charge(&dataset)?;
+        for (start, extents) in parts(&shape, PART) {
+            let range = |(&start, &extent): (&usize, &usize)| {
+                let end = (start as u64).saturating_add(extent as u64);
+                SliceInfoElem::Slice { start: start as u64, end, step: 1 }
+            };
+            let selections = start.iter().zip(&extents).map(range).collect();
+            let part = dataset
+                .read_slice::<f32>(&SliceInfo { selections })
+                .map_err(|e| e.with_context(dataset.name()).to_string())?;
+            let values = part.as_slice().ok_or("the numbers of an array are out of order")?;
+            take(Part { start: &start, extents: &extents, values });
+        }
+        Ok(())
+    }
+}
+
+/// True for numbers that need no conversion.
+fn is_native(datatype: &Datatype) -> bool {
+    let native = if cfg!(target_endian = "little") { ByteOrder::LittleEndian } else { ByteOrder::BigEndian };
+    matches!(datatype, Datatype::FloatingPoint { size: 4, byte_order } if *byte_order == native)
+}
+
+/// Starts and extents of the parts of an array, of at most `most` numbers each, in row-major order.
+fn parts(shape: &[usize], most: usize) -> impl Iterator<Item = (Vec<usize>, Vec<usize>)> {
+    // Trailing axes are whole as far as they fit, the axis before them is cut into `rows` and a remainder.
+    let size = |axis: usize| shape.iter().skip(axis).product::<usize>();
+    let cut = (0..shape.len()).find(|axis| size(axis + 1) <= most).unwrap_or(0);
+    let dim = shape.get(cut).copied().unwrap_or(1);
+    let inner = size(cut + 1);
+    let rows = most.checked_div(inner).unwrap_or(1).max(1);
+    let outer: usize = shape.iter().take(cut).product();
+    (0..outer).flat_map(move |number| {
+        (0..dim).step_by(rows).map(move |row| {
+            let start = unravel((number * dim + row) * inner, shape);
+            let extent = |(axis, &whole): (usize, &usize)| match axis.cmp(&cut) {
+                Ordering::Less => 1,
+                Ordering::Equal => rows.min(dim - row),
+                Ordering::Greater => whole,
+            };
+            (start, shape.iter().enumerate().map(extent).collect())
+        })
+    })
 }
 
 /// Converts numbers of any HDF5 type to f32.
@@ -313,6 +370,21 @@ mod tests {
         assert_eq!(decode_numbers(&[0xff, 0x02], &int(2, false, big)), Ok(vec![65282.0]));
         assert_eq!(decode_numbers(&(-7i64).to_be_bytes(), &int(8, true, big)), Ok(vec![-7.0]));
         assert!(decode_numbers(&[0], &int(3, true, big)).is_err());
+    }
+
+    #[test]
+    fn parts_cover_an_array_in_order() {
+        for (shape, most) in [(vec![5, 4], 8), (vec![5, 4], 3), (vec![2, 3, 7, 5], 12), (vec![3, 2, 1, 4], 8)]
+        {
+            let mut next = 0;
+            for (start, extents) in parts(&shape, most) {
+                let at = start.iter().zip(&shape).fold(0, |at, (index, dim)| at * dim + index);
+                let count: usize = extents.iter().product();
+                assert!(at == next && (1..=most).contains(&count), "{shape:?}: {start:?} {extents:?}");
+                next += count;
+            }
+            assert_eq!(next, shape.iter().product::<usize>(), "{shape:?}");
+        }
     }
 
     #[test]

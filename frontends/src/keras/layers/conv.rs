@@ -90,14 +90,12 @@ impl Layer for Conv {
             let per_group = channels / groups;
             // Keras 1 stored Conv1D as a Conv2D of width 1.
             let old = cx.facts().weights_generation == Generation::Keras1 && kernel.len() == 1;
-            let shape = self.order.shape(kernel, per_group, filters);
-            let stored: Vec<usize> = if old {
+            let shape: Vec<usize> = if old {
                 vec![kernel.first().copied().unwrap_or(1), 1, per_group, filters]
             } else {
-                shape.clone()
+                self.order.shape(kernel, per_group, filters)
             };
-            let values = cx.weight(0, &stored)?;
-            let values = self.order.to_graph(&values, &shape, self.flip);
+            let values = cx.reordered_weight(0, &self.order.to_graph(&shape, self.flip))?;
             let dims: Vec<usize> =
                 std::iter::once(filters).chain(kernel.iter().copied()).chain([per_group]).collect();
             Ok(Tensor::f32(dims, Layout::weight(kernel.len()), values))

@@ -139,8 +139,7 @@ impl Layer for Transpose {
         let (kernel, filters) = (&self.geometry.kernel, self.filters);
         let weight = cx.weight_constant("kernel", |cx| {
             let shape = self.order.shape(kernel, channels, filters);
-            let values = cx.weight(0, &shape)?;
-            let values = self.order.to_graph(&values, &shape, self.theano);
+            let values = cx.reordered_weight(0, &self.order.to_graph(&shape, self.theano))?;
             let dims: Vec<usize> =
                 std::iter::once(filters).chain(kernel.iter().copied()).chain([channels]).collect();
             Ok(Tensor::f32(dims, Layout::weight(kernel.len()), values))

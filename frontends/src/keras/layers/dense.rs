@@ -7,7 +7,7 @@ use unfloat_ir::ops::Dense as DenseOp;
 use unfloat_ir::{Layout, Tensor, ValueId};
 
 use super::activation::{self, Function};
-use super::kernel::reorder;
+use super::kernel::Reorder;
 use super::{Layer, slots};
 use crate::keras::config::reader::Config;
 use crate::keras::facts::Facts;
@@ -56,8 +56,7 @@ impl Layer for Dense {
         };
         let (shape, units) = ([inputs, self.units], self.units);
         let kernel = cx.weight_constant("kernel", |cx| {
-            let values = cx.weight(0, &shape)?;
-            let values = reorder(&values, &shape, &[1, 0], &[false, false]);
+            let values = cx.reordered_weight(0, &Reorder::new(&shape, &[1, 0], &[]))?;
             Ok(Tensor::f32([units, inputs], Layout::weight(0), values))
         })?;
         let mut operands = vec![x, kernel];

@@ -9,7 +9,7 @@ use unfloat_ir::{Layout, Tensor, ValueId};
 
 use super::activation::{self, Function};
 use super::dense::bias_constant;
-use super::kernel::{KernelOrder, reorder};
+use super::kernel::{KernelOrder, Reorder};
 use super::window::{Geometry, Padding};
 use super::{Layer, slots};
 use crate::keras::config::reader::Config;
@@ -88,8 +88,7 @@ impl Separable {
             } else {
                 [rank, rank + 1].into_iter().chain(0..rank).collect()
             };
-            let values = cx.weight(0, &shape)?;
-            let values = reorder(&values, &shape, &order, &[]);
+            let values = cx.reordered_weight(0, &Reorder::new(&shape, &order, &[]))?;
             let dims: Vec<usize> =
                 std::iter::once(channels.saturating_mul(multiplier)).chain(space).chain([1]).collect();
             Ok(Tensor::f32(dims, Layout::weight(rank), values))
@@ -101,8 +100,7 @@ impl Separable {
         let order = if self.channels_lead { KernelOrder::OutInSpace } else { KernelOrder::SpaceInOut };
         cx.weight_constant("pointwise_kernel", |cx| {
             let shape = order.shape(&vec![1; rank], inputs, outputs);
-            let values = cx.weight(1, &shape)?;
-            let values = order.to_graph(&values, &shape, false);
+            let values = cx.reordered_weight(1, &order.to_graph(&shape, false))?;
             let dims: Vec<usize> =
                 std::iter::once(outputs).chain(std::iter::repeat_n(1, rank)).chain([inputs]).collect();
             Ok(Tensor::f32(dims, Layout::weight(rank), values))
