@@ -198,3 +198,83 @@ fn a_machine_without_a_compiler_is_told_what_to_install() {
     let set = ask("/nonexistent", &format!("{program} -O1"));
     assert!(set.contains(&format!("found={program}")), "{set}");
 }
+
+/// Names that the emitted source uses itself, that hide something, or that try to leave a comment or a string.
+const HOSTILE: &[&str] = &[
+    "out",
+    "in",
+    "std",
+    "step",
+    "taps",
+    "run",
+    "row",
+    "reach",
+    "groups",
+    "group_out",
+    "channels",
+    "has_bias",
+    "kernel",
+    "shape",
+    "weights",
+    "arena",
+    "workspace",
+    "size",
+    "n",
+    "c",
+    "S",
+    "F",
+    "float",
+    "size_t",
+    "main",
+    "text",
+    "array",
+    "all",
+    "relu",
+    "conv",
+    "*/ }",
+    "a\\\n#error",
+    "??/",
+    "\u{2028}",
+    "@NAME@",
+    "@INPUTS@",
+];
+
+#[test]
+fn no_name_of_a_layer_or_a_port_breaks_the_source() {
+    use unfloat_ir::ops::{BatchNorm, Binary, Conv, MaxPool, Softmax, Unary, Window};
+    let mut net = Net::new("hostile");
+    let layout = unfloat_ir::Layout::channels_last(2);
+    let mut x = net.graph.add_input("@OUTPUTS@", unfloat_ir::TensorType::f32([5, 4, 2], layout));
+    for (i, name) in HOSTILE.iter().enumerate() {
+        // Each op has a shape with other members.
+        x = match i % 5 {
+            0 => {
+                let w = net.weight(&[2, 3, 3, 2], 18);
+                let window = Window::new([3, 3]).pads([1, 1], [1, 1]);
+                net.node(Conv { window, groups: 1 }, &[x, w], name)
+            }
+            1 => {
+                let window = Window::new([3, 3]).pads([1, 1], [1, 1]);
+                net.node(MaxPool { window }, &[x], name)
+            }
+            2 => {
+                let one = net.constant(&[2], vec![1.0, 0.5]);
+                net.node(BatchNorm { axis: 2, eps: 0.1 }, &[x, one, one, one, one], name)
+            }
+            3 => {
+                let shift = net.constant(&[4, 1], vec![0.1, 0.2, -0.3, 0.4]);
+                net.node(Binary::Add, &[x, shift], name)
+            }
+            _ => net.node(Softmax { axes: vec![1], log: false }, &[x], name),
+        };
+    }
+    net.output(Unary::Tanh, &[x], "\", {1}}}; static int evil = std::puts(\"x\"); //");
+    let samples = net.samples(2);
+    support::agree(&net.graph, &samples, &["weights=literals"], &["-O1"]);
+    let mut net = perceptron();
+    for name in ["port", "array", "text", "read", "write", "inputs", "start", "shape_t", "run", "kernel"] {
+        net.graph.name = name.to_string();
+        let samples = net.samples(1);
+        support::agree(&net.graph, &samples, &["weights=text"], &["-O0"]);
+    }
+}

@@ -3,7 +3,7 @@
 use super::ops;
 use super::plan::{Plan, Step};
 use super::weights::{self, Encoded, Form};
-use super::writer::{Constant, Writer, port};
+use super::writer::{Constant, Writer, has_word, port};
 use crate::backend::Options;
 use crate::outdir::File;
 use std::fmt::Write;
@@ -240,6 +240,5 @@ fn tail(graph: &Graph, plan: &Plan, w: &Writer) -> String {
 
 /// Whether `name` stands in the code (comments aside) as a whole word.
 fn mentions(body: &str, name: &str) -> bool {
-    let code = body.lines().filter(|l| !l.trim_start().starts_with("//"));
-    code.flat_map(|l| l.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')).any(|word| word == name)
+    body.lines().filter(|l| !l.trim_start().starts_with("//")).any(|line| has_word(line, name))
 }

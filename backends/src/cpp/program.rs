@@ -3,13 +3,14 @@
 use super::writer::port;
 use unfloat_ir::{Graph, TensorType};
 
-/// A string as a C++ literal. Names come from model files: what is not plain becomes an escape.
+/// A string as a C++ literal. Names come from model files: what is not plain becomes an escape, and so does the
+/// mark of the template's own fields.
 fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for byte in text.bytes() {
         match byte {
             b'"' | b'\\' | b'?' => out.extend(['\\', char::from(byte)]),
-            b' '..=b'~' => out.push(char::from(byte)),
+            b' '..=b'~' if byte != b'@' => out.push(char::from(byte)),
             _ => out.push_str(&format!("\\{byte:03o}")),
         }
     }
@@ -27,7 +28,7 @@ pub fn main_cpp(graph: &Graph) -> String {
     let inputs: String = graph.inputs().iter().map(|&v| entry(&graph.value(v).name, graph.ty(v))).collect();
     let outputs: String = graph.outputs().iter().map(|o| entry(&o.name, graph.ty(o.value))).collect();
     let pointer =
-        |list: &str, i: usize, size: String| format!("{list}[{i}].data.data() + s * {name}::{size}");
+        |list: &str, i: usize, size: String| format!("{list}[{i}].data.data() + s * ::{name}::{size}");
     let (ni, no) = (graph.inputs().len(), graph.outputs().len());
     let arguments: Vec<String> = (0..ni)
         .map(|i| pointer("in", i, port("input_size", i, ni)))

@@ -148,7 +148,13 @@ impl<'a> Writer<'a> {
         if let Some((name, _)) = self.shapes.iter().find(|(_, t)| *t == text) {
             return format!("shape::{name}");
         }
-        let name = self.shape_namer.fresh(wanted);
+        // A struct may have no member of its own name, and one called `std` would hide the library.
+        let name = loop {
+            let name = self.shape_namer.fresh(wanted);
+            if !has_word(&text, &name) {
+                break name;
+            }
+        };
         self.shapes.push((name.clone(), text));
         format!("shape::{name}")
     }
@@ -250,6 +256,11 @@ struct relu {
   static float apply(float x) noexcept { return x < 0.0f ? 0.0f : x; }
 };
 ";
+
+/// Whether `word` stands in C++ text as a whole word.
+pub fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|w| w == word)
+}
 
 /// The name of port `i` of `n`.
 pub fn port(name: &str, i: usize, n: usize) -> String {
