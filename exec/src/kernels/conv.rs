@@ -144,13 +144,8 @@ impl Conv {
         let padding = Padding::new(shape.input, shape.in_channels, shape.pad_begin, shape.pad_end, repeat)?;
         let method = if depthwise {
             let channels = padding.channels();
-            Method::Depthwise(Depthwise::new(
-                isa,
-                (weights, bias),
-                channels,
-                &taps(shape, padding.extents(), channels),
-                activation,
-            ))
+            let taps = taps(shape, padding.extents(), channels, weights);
+            Method::Depthwise(Depthwise::new(isa, (weights, bias), channels, &taps, activation))
         } else {
             Method::Direct(pack_groups(isa, shape, &padding, output, weights, bias, activation))
         };
@@ -244,8 +239,12 @@ impl Conv {
     }
 }
 
-/// Offsets of the kernel's taps from an output's first input, in the order of the weights.
-fn taps(shape: &ConvShape, padded: [usize; 3], channels: usize) -> Vec<usize> {
+/// Offsets of the kernel's taps from an output's first input, in the order of the weights. Without weights there is
+/// nothing to add up, however large the kernel.
+fn taps(shape: &ConvShape, padded: [usize; 3], channels: usize, weights: &[f32]) -> Vec<usize> {
+    if weights.is_empty() {
+        return Vec::new();
+    }
     let [kd, kh, kw] = shape.kernel;
     let [dd, dh, dw] = shape.dilation;
     let [_, h, w] = padded;
@@ -273,10 +272,7 @@ fn pack_groups(
     let ci = shape.in_channels / shape.groups;
     let co = shape.out_channels / shape.groups;
     let mut segments: Vec<Segment> = Vec::new();
-    // Without weights there is nothing to add up, however large the kernel.
-    let taps =
-        if weights.is_empty() { Vec::new() } else { taps(shape, padding.extents(), padding.channels()) };
-    for offset in taps {
+    for offset in taps(shape, padding.extents(), padding.channels(), weights) {
         match segments.last_mut() {
             Some(last) if last.offset + last.len == offset => last.len += ci,
             _ => segments.push(Segment { offset, len: ci }),

@@ -7,7 +7,9 @@ use crate::kernels::{self, Activation, ConvShape, ConvTransposeShape, KernelErro
 use std::collections::BTreeMap;
 use unfloat_ir::arena::Handle;
 use unfloat_ir::ops::{Binary, Conv, ConvTranspose, PadMode, ReduceFn, Unary, UpsampleMode, Window};
-use unfloat_ir::{Diagnostic, Diagnostics, Graph, Node, NodeId, Op, OpDef, Tensor, TensorType, ValueId};
+use unfloat_ir::{
+    Diagnostic, Diagnostics, Graph, Location, Node, NodeId, Op, OpDef, Tensor, TensorType, ValueId,
+};
 
 pub(super) fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, Diagnostics> {
     check_floats(graph)?;
@@ -18,15 +20,21 @@ pub(super) fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, Diagnos
 
 fn check_floats(graph: &Graph) -> Result<(), Diagnostics> {
     let mut found = Diagnostics::new();
-    for (_, node) in graph.live_nodes() {
-        for &v in node.inputs.iter().chain([&node.output]) {
-            if !graph.ty(v).elem.is_float() {
-                let text =
-                    format!("`{}` is {}; only floats can be planned", graph.value(v).name, graph.ty(v));
-                found.push(Diagnostic::error(&node.origin, text));
-            }
+    let mut check = |at: Location, v: ValueId| {
+        if !graph.ty(v).elem.is_float() {
+            let text = format!("`{}` is {}; only floats can be planned", graph.value(v).name, graph.ty(v));
+            found.push(Diagnostic::error(at, text));
         }
+    };
+    for (_, node) in graph.live_nodes() {
+        node.inputs.iter().chain([&node.output]).for_each(|&v| check((&node.origin).into(), v));
     }
+    // An output may show an input or a constant that no node reads.
+    graph.inputs().iter().copied().chain(graph.outputs().iter().map(|o| o.value)).for_each(|v| {
+        if graph.producer(v).is_none() {
+            check(Location::default(), v);
+        }
+    });
     found.into_result(())
 }
 
@@ -36,6 +44,8 @@ pub(super) struct Draft<'g> {
     pub inputs: Vec<ValueId>,
     pub output: ValueId,
     pub node: &'g Node,
+    /// Whether a whole chunk of samples goes through it at once.
+    pub together: bool,
 }
 
 /// Values that lie where another one lies.
@@ -74,7 +84,12 @@ impl<'g> Lowering<'g> {
                 fused[output.index()] = true;
             }
             match self.work(node, activation) {
-                Ok((work, inputs)) => drafts.push(Draft { work, inputs, output, node }),
+                Ok((work, inputs)) => {
+                    // A constant is the same for every sample: there is no chunk of them to take.
+                    let constant = |v: &ValueId| self.graph.const_of(root(&alias, *v)).is_some();
+                    let together = work.wants_company() && !inputs.iter().any(constant);
+                    drafts.push(Draft { work, inputs, output, node, together });
+                }
                 Err(e) => {
                     let name = &self.graph.value(node.output).name;
                     found

@@ -56,7 +56,7 @@ pub(super) fn place(
             Source::Buffer(place) => place,
             _ => Place { shared: false, offset: 0, len: 0 },
         };
-        let together = draft.work.wants_company();
+        let together = draft.together;
         let sources: Vec<Source> = draft.inputs.iter().map(|&v| source(v)).collect();
         let constant: Vec<bool> = sources.iter().map(|s| matches!(s, Source::Const(_))).collect();
         let len = |v: &ValueId| graph.ty(*v).shape.num_elements();
@@ -89,7 +89,7 @@ fn segments(drafts: &[Draft]) -> Vec<usize> {
     drafts
         .iter()
         .map(|draft| {
-            if draft.work.wants_company() {
+            if draft.together {
                 next += usize::from(open) + 1;
                 open = false;
                 next - 1
@@ -111,7 +111,7 @@ fn lives(graph: &Graph, drafts: &[Draft], alias: &Aliases, segment_of: &[usize])
     let mut homes = BTreeMap::new();
     for (i, draft) in drafts.iter().enumerate() {
         let len = graph.ty(draft.output).shape.num_elements();
-        let shared = draft.work.wants_company();
+        let shared = draft.together;
         homes.insert(draft.output, (i, i, shared, len));
     }
     for (i, draft) in drafts.iter().enumerate() {

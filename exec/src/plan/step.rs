@@ -120,7 +120,9 @@ impl Work {
     pub fn wants_company(&self) -> bool {
         const FAR_FROM_CACHE: usize = 32 * 1024;
         match self {
-            Work::Dense { kernel, rows: 1 } => kernel.input_len() * kernel.output_len() > FAR_FROM_CACHE,
+            Work::Dense { kernel, rows: 1 } => {
+                kernel.input_len().saturating_mul(kernel.output_len()) > FAR_FROM_CACHE
+            }
             _ => false,
         }
     }

@@ -3,6 +3,7 @@
 use super::OpError;
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::types::TensorType;
+use crate::verify::MAX_ELEMENTS;
 
 /// Kernel extents, strides, dilations and padding along each spatial axis.
 ///
@@ -109,6 +110,12 @@ impl Window {
         if self.kernel.iter().chain(&self.strides).chain(&self.dilations).any(|&v| v == 0) {
             return Err("kernel, strides and dilations must be at least 1".into());
         }
+        let pads = self.pads_begin.iter().chain(&self.pads_end);
+        let mut sizes = self.kernel.iter().chain(&self.strides).chain(&self.dilations).chain(pads);
+        let taps = self.kernel.iter().try_fold(1usize, |n, &k| n.checked_mul(k));
+        if sizes.any(|&v| v > MAX_ELEMENTS) || taps.is_none_or(|n| n > MAX_ELEMENTS) {
+            return Err(format!("the window {self:?} is larger than any value can be").into());
+        }
         let spatial = input
             .layout
             .spatial()
@@ -141,5 +148,23 @@ impl Window {
     pub fn source(&self, i: usize, out: usize, tap: usize, extent: usize) -> Option<usize> {
         let at = (out * self.strides[i] + tap * self.dilations[i]).checked_sub(self.pads_begin[i])?;
         (at < extent).then_some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Layout;
+
+    #[test]
+    fn sizes_whose_products_would_overflow_are_refused() {
+        let x = TensorType::f32([4, 4, 1], Layout::channels_last(2));
+        let huge = 1 << 40;
+        assert!(Window::new([2, 2]).check(&x).is_ok());
+        assert!(Window::new([huge, huge]).pads([huge - 1; 2], [huge - 1; 2]).check(&x).is_err());
+        assert!(Window::new([1 << 20, 1 << 20]).check(&x).is_err(), "too many taps");
+        assert!(Window::new([2, 2]).strides([huge, 1]).check(&x).is_err());
+        assert!(Window::new([2, 2]).dilations([1, huge]).check(&x).is_err());
+        assert!(Window::new([2, 2]).pads([0, 0], [usize::MAX, 0]).check(&x).is_err());
     }
 }
