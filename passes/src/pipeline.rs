@@ -144,6 +144,9 @@ fn run_pass(
     if let Evidence::Sampled { noise: Some(noise), worst, .. } = &evidence {
         warnings.push(ill_conditioned(before, info.name, worst, *noise));
     }
+    if let Evidence::Sampled { blind, .. } = &evidence {
+        blind.iter().for_each(|name| warnings.push(unseen(before, info.name, name)));
+    }
     let options = call.options().iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
     let (pass, claim) = (info.name.to_string(), info.claim.clone());
     Ok(PassReport { pass, options, changes: change.count, claim, evidence })
@@ -161,12 +164,24 @@ fn behind(pass: &str, found: Diagnostic) -> Diagnostic {
     Diagnostic { message, ..found }
 }
 
-fn ill_conditioned(graph: &Graph, pass: &str, name: &str, noise: f64) -> Diagnostic {
+/// The layer that makes the value of that name.
+fn maker(graph: &Graph, name: &str) -> Location {
     let value = graph.values().find(|(_, v)| v.name == name);
     let node = value.and_then(|(id, _)| graph.producer(id));
+    node.map(|(_, n)| Location::from(&n.origin)).unwrap_or_default()
+}
+
+fn unseen(graph: &Graph, pass: &str, name: &str) -> Diagnostic {
+    let text = format!(
+        "`{name}` was not finite, or the same, in every sample: the check of pass `{pass}` says nothing of it"
+    );
+    Diagnostic::warning(maker(graph, name), text).help("compare outputs on real samples: --check DATA")
+}
+
+fn ill_conditioned(graph: &Graph, pass: &str, name: &str, noise: f64) -> Diagnostic {
     let text = format!(
         "`{name}` amplifies rounding: one unit in the last place of inputs and weights moves it by {noise:.1e} of \
          its greatest element, and pass `{pass}` by as much as that allows"
     );
-    Diagnostic::warning(node.map(|(_, n)| Location::from(&n.origin)).unwrap_or_default(), text)
+    Diagnostic::warning(maker(graph, name), text)
 }

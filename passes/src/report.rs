@@ -37,6 +37,10 @@ pub enum Evidence {
         /// inputs and constants change by one unit in the last place: how far that was, relative as `max_rel` is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         noise: Option<f64>,
+        /// Values that show nothing, in order: no element was finite in any sample, or every sample gave the same
+        /// elements, as behind a ReLU that is dead on all of them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        blind: Vec<String>,
     },
 }
 

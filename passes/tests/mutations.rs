@@ -303,3 +303,36 @@ fn calls_are_read_or_refused_as_a_whole() {
     assert!(errors.to_string().contains("the passes are clean-up, canonical-layout"), "{errors}");
     assert!(parse_calls("clean-up{").is_err() && parse_calls("clean-up{}dead-code").is_err());
 }
+
+/// A convolution behind a ReLU that no sample wakes, and one that is NaN whatever the sample.
+const BLIND: &str = r#"uir 1
+graph "g" canonical
+input %x : f32[4,1] wc
+const %w : f32[1,1,1] owi = [1.0]
+const %low : f32[1] c = [-1e9]
+const %half : f32[1] c = [0.5]
+%shifted = add %x, %low : f32[4,1] wc
+%dead = relu %shifted : f32[4,1] wc
+%conv = conv %dead, %w {kernel=[1], strides=[1]} : f32[4,1] wc
+%scaled = mul %conv, %half : f32[4,1] wc @keras("m.h5", "", "scale (Rescaling)")
+%root = sqrt %shifted : f32[4,1] wc
+%poisoned = conv %root, %w {kernel=[1], strides=[1]} : f32[4,1] wc
+%halved = mul %poisoned, %half : f32[4,1] wc @keras("m.h5", "", "half (Rescaling)")
+output "a" %scaled
+output "b" %halved
+"#;
+
+#[test]
+fn what_samples_cannot_see_is_said() {
+    let call = parse_calls("fold-batch-norm").unwrap().remove(0);
+    let (report, warnings) = run_with(&mut graph(BLIND), &call, &RunOptions::default());
+    let Evidence::Sampled { blind, .. } = report.unwrap().passes[0].evidence.clone() else { panic!() };
+    assert_eq!(blind, ["halved", "scaled"]);
+    let text = warnings.to_string();
+    assert!(text.contains("m.h5: layer scale (Rescaling): `scaled` was not finite, or the same"), "{text}");
+    assert!(
+        text.contains("layer half (Rescaling)") && warnings.0.iter().all(|w| w.severity == Severity::Warning)
+    );
+    let (report, warnings) = run_with(&mut graph(NORM_THEN_CONV), &call, &RunOptions::default());
+    assert!(report.is_ok() && warnings.0.is_empty());
+}

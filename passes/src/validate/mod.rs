@@ -13,6 +13,10 @@
 //! Some networks amplify rounding so much that two right computations differ by more than any sensible limit. When
 //! a limit of `Within` is passed, the graph before is run again, a few times, with all inputs and constants moved by
 //! one unit in the last place; a value that this moves as far is not held against the pass, and the evidence says so.
+//!
+//! Samples can miss what a pass did: where a value is NaN or infinite throughout, or the same for every sample (behind a
+//! ReLU that none of them wakes), both sides agree whatever the weights are. The evidence names such values, and the
+//! pipeline warns of them.
 
 mod compare;
 mod evaluator;
@@ -27,7 +31,7 @@ use crate::analysis::perm;
 use crate::pass::{Claim, PassInfo};
 use crate::report::Evidence;
 use matching::{Matching, Pair, relate};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use unfloat_ir::arena::Handle;
 use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Patch, Tensor, ValueId};
@@ -99,20 +103,27 @@ struct Tally {
     max_abs: f64,
     max_rel: f64,
     worst: String,
+    /// Per value, how many of its elements were finite.
+    finite: BTreeMap<String, u64>,
 }
 
 impl Tally {
     fn add(&mut self, name: &str, seen: &Difference) {
         self.points += seen.points;
+        *self.finite.entry(name.to_string()).or_default() += seen.points;
         self.max_abs = self.max_abs.max(seen.max_abs);
         if seen.max_rel() > self.max_rel {
             self.max_rel = seen.max_rel();
             self.worst = name.to_string();
         }
     }
-    fn evidence(self, n: usize, evaluator: &str, noise: Option<f64>) -> Evidence {
-        let Tally { points, max_abs, max_rel, worst } = self;
-        Evidence::Sampled { n, points, max_abs, max_rel, worst, evaluator: evaluator.to_string(), noise }
+    /// `still` are values that every sample left the same.
+    fn evidence(self, n: usize, evaluator: &str, noise: Option<f64>, still: BTreeSet<String>) -> Evidence {
+        let Tally { points, max_abs, max_rel, worst, finite } = self;
+        let never = finite.into_iter().filter(|(_, points)| *points == 0).map(|(name, _)| name);
+        let blind = never.chain(still).collect::<BTreeSet<_>>().into_iter().collect();
+        let evaluator = evaluator.to_string();
+        Evidence::Sampled { n, points, max_abs, max_rel, worst, evaluator, noise, blind }
     }
 }
 
@@ -213,7 +224,7 @@ fn exact(info: &PassInfo, before: &Graph, after: &Graph, effort: &Effort) -> Res
             tally.add(&before.value(pair.before).name, &seen);
         }
     }
-    Ok(tally.evidence(n, Reference.name(after), None))
+    Ok(tally.evidence(n, Reference.name(after), None, BTreeSet::new()))
 }
 
 fn sides(pairs: &[Pair]) -> [Vec<ValueId>; 2] {
@@ -262,7 +273,7 @@ fn exact_pairs(
         return Ok(Ok(Evidence::Proved { by, points: tally.points }));
     }
     let evaluator = format!("{} from values of {}", Reference.name(after), effort.evaluator.name(before));
-    Ok(Ok(tally.evidence(n, &evaluator, None)))
+    Ok(Ok(tally.evidence(n, &evaluator, None, BTreeSet::new())))
 }
 
 /// The pairs that fit the memory set aside for them, outputs always among them, in order.
@@ -325,7 +336,16 @@ fn measured(
         }
         _ => None,
     };
-    Ok(tally.evidence(n, effort.evaluator.name(before), noise))
+    Ok(tally.evidence(n, effort.evaluator.name(before), noise, still(before, &pairs, &first)))
+}
+
+/// The names of the pairs that every sample left the same.
+fn still(before: &Graph, pairs: &[Pair], samples: &[Vec<Arc<Tensor>>]) -> BTreeSet<String> {
+    let [first, others @ ..] = samples else { return BTreeSet::new() };
+    let same = |p: usize| !others.is_empty() && others.iter().all(|s| s[p].data == first[p].data);
+    let varies = |p: &Pair| before.const_of(p.before).is_none() && !before.ty(p.before).shape.contains(&0);
+    let names = pairs.iter().enumerate().filter(|(i, p)| varies(p) && same(*i));
+    names.map(|(_, p)| before.value(p.before).name.clone()).collect()
 }
 
 fn run_samples(
