@@ -143,7 +143,7 @@ impl Tensor {
         let mut at = Vec::with_capacity(self.len());
         for_each_index(&dims, |index| at.push(index.iter().zip(&steps).map(|(i, s)| i * s).sum()));
         Self {
-            ty: TensorType::new(self.ty.elem.clone(), dims, self.ty.layout.permuted(perm)),
+            ty: TensorType::new(self.ty.elem.permuted(perm), dims, self.ty.layout.permuted(perm)),
             data: self.data.gather(&at),
         }
     }
@@ -168,6 +168,9 @@ impl Tensor {
         }
         if self.ty.layout.rank() != self.ty.rank() {
             return Some(format!("layout `{}` beside the shape {}", self.ty.layout, self.ty.shape));
+        }
+        if let Some(fault) = self.ty.elem.fault_on(&self.ty.shape) {
+            return Some(fault);
         }
         if self.ty.shape.checked_len() != Some(self.len()) {
             return Some(format!("{} elements for the shape {}", self.len(), self.ty.shape));

@@ -92,6 +92,9 @@ fn type_fault(ty: &TensorType) -> Option<String> {
     if ty.layout.rank() != ty.rank() {
         return Some(format!("has the layout `{}` beside the shape {}", ty.layout, ty.shape));
     }
+    if let Some(fault) = ty.elem.fault_on(&ty.shape) {
+        return Some(format!("has {fault}"));
+    }
     match ty.shape.checked_len() {
         Some(n) if n <= MAX_ELEMENTS => None,
         _ => Some(format!("has more than {MAX_ELEMENTS} elements: {}", ty.shape)),

@@ -336,3 +336,16 @@ fn what_samples_cannot_see_is_said() {
     let (report, warnings) = run_with(&mut graph(NORM_THEN_CONV), &call, &RunOptions::default());
     assert!(report.is_ok() && warnings.0.is_empty());
 }
+
+#[test]
+fn an_output_whose_axes_lose_their_names_is_caught() {
+    let error = caught(
+        "uir 1\ngraph \"g\" imported\ninput %x : f32[2] c\n%y = relu %x : f32[2] c\noutput \"y\" %y\n",
+        &wrong(WITHIN, |_, patch, node| {
+            let tanh = patch.node(Unary::Tanh, &node.inputs, "t", &node.origin).ok()?;
+            let nameless = Reshape { shape: [2].into(), layout: unfloat_ir::Layout::anonymous(1) };
+            matches!(node.op, Op::Unary(_)).then(|| patch.node(nameless, &[tanh], "r", &node.origin).unwrap())
+        }),
+    );
+    assert!(error.contains("changed the graph's inputs or outputs"), "{error}");
+}

@@ -46,7 +46,7 @@ impl OpDef for Transpose {
             return Err(format!("{:?} is no permutation of the axes of {}", self.perm, x.shape).into());
         }
         let dims: Vec<usize> = self.perm.iter().map(|&p| x.shape[p]).collect();
-        Ok(TensorType::new(x.elem.clone(), dims, x.layout.permuted(&self.perm)))
+        Ok(TensorType::new(x.elem.permuted(&self.perm), dims, x.layout.permuted(&self.perm)))
     }
 
     fn eval(&self, inputs: &[&Tensor], _: &TensorType) -> Result<Data, OpError> {
@@ -66,5 +66,14 @@ mod tests {
         assert_eq!(op.infer(&[&x]).unwrap().to_string(), "f32[4,5,3] hwc");
         assert_eq!(op.inverse().perm, [2, 0, 1]);
         assert!(Transpose { perm: vec![0, 0, 1] }.infer(&[&x]).is_err());
+        let scales = crate::types::Affine {
+            int: crate::types::IntType::signed(8),
+            axis: Some(0),
+            scale: vec![1.0, 2.0, 3.0],
+            zero: vec![0; 3],
+        };
+        let codes = x.with_elem(crate::types::ElemType::Quant(scales.into()));
+        let moved = op.infer(&[&codes]).unwrap();
+        assert_eq!(moved.elem.fault_on(&moved.shape), None, "scales move with their axis");
     }
 }

@@ -43,6 +43,9 @@ pub(super) fn tokens(line: &str) -> Result<Vec<(usize, Token)>, (usize, String)>
             }
             '%' if chars.get(i + 1) == Some(&'"') => {
                 let (text, end) = string(&chars, i + 1).map_err(|e| (column, e))?;
+                if text.is_empty() {
+                    return Err((column, "expected a name after `%`".to_string()));
+                }
                 out.push((column, Token::Name(text)));
                 i = end;
             }

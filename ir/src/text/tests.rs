@@ -117,6 +117,9 @@ fn hostile_texts_are_errors() {
         "uir 1\ngraph \"g",
         "uir 1\ngraph \"\\u{110000}\" imported",
         "uir 1\ninput % : f32[1] c",
+        "uir 1\ngraph \"g\" imported\ninput %\"\" : f32[1] c\noutput \"x\" %\"\"",
+        "uir 1\ngraph \"g\" imported\ninput %x : quant<i8,axis=1,scale=[1.0,2.0],zero=[0,0]>[2] c\noutput \"x\" %x",
+        "uir 1\ngraph \"g\" imported\ninput %x : quant<i8,axis=0,scale=[1.0,2.0],zero=[0,0]>[3] c\noutput \"x\" %x",
     ] {
         let error = read(text).expect_err(text);
         assert!(error.contains("t.uir"), "no file in {error}");

@@ -194,6 +194,26 @@ impl ElemType {
     }
 }
 
+impl ElemType {
+    /// Why this does not go with a tensor of that shape: scales for an axis that has another extent.
+    pub fn fault_on(&self, shape: &[usize]) -> Option<String> {
+        let ElemType::Quant(a) = self else { return None };
+        let axis = a.axis?;
+        (shape.get(axis) != Some(&a.scale.len()))
+            .then(|| format!("{} scales along axis {axis} of the shape {shape:?}", a.scale.len()))
+    }
+    /// The same type where axis `i` of the tensor is what axis `perm[i]` was.
+    pub fn permuted(&self, perm: &[usize]) -> Self {
+        match self {
+            ElemType::Quant(a) if a.axis.is_some() => {
+                let axis = perm.iter().position(|&p| Some(p) == a.axis);
+                ElemType::Quant(Arc::new(Affine { axis, ..Affine::clone(a) }))
+            }
+            other => other.clone(),
+        }
+    }
+}
+
 impl fmt::Display for ElemType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -34,7 +34,7 @@ use matching::{Matching, Pair, relate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use unfloat_ir::arena::Handle;
-use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Patch, Tensor, ValueId};
+use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Output, Patch, Tensor, ValueId};
 
 /// How much is spent on a check.
 #[derive(Clone, Copy)]
@@ -83,8 +83,9 @@ fn check_interface(info: &PassInfo, before: &Graph, after: &Graph) -> Result<(),
     let face = |g: &Graph| {
         let inputs: Vec<_> =
             g.inputs().iter().map(|&v| (g.value(v).name.clone(), g.ty(v).to_string())).collect();
-        let outputs: Vec<_> =
-            g.outputs().iter().map(|o| (o.name.clone(), g.ty(o.value).shape.clone())).collect();
+        // Shape and layout: outputs whose axes can't be related could not be compared either.
+        let output = |o: &Output| (o.name.clone(), g.ty(o.value).shape.clone(), g.ty(o.value).layout);
+        let outputs: Vec<_> = g.outputs().iter().map(output).collect();
         (inputs, outputs)
     };
     if face(before) == face(after) {

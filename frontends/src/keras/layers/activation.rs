@@ -110,8 +110,8 @@ fn from_object(
                 "ELU" => elu_function(&inner)?,
                 "Softmax" => softmax_function(&inner)?,
                 "ThresholdedReLU" => thresholded_relu_function(&inner)?,
-                // Keras 3 saves a function with parameters as an object of the function's name.
-                other => return by_name(config, key, other, facts),
+                // An object of the function's name; a parameter in it that nobody reads is refused below.
+                other => by_name(config, key, other, facts)?,
             };
             inner.finish()?;
             Ok(function)
@@ -394,6 +394,9 @@ mod tests {
                 .contains("unknown option")
         );
         assert!(function(json!(3)).is_err());
+        assert_eq!(function(json!({"class_name": "relu", "config": {}})), relu);
+        let parameter = json!({"class_name": "leaky_relu", "config": {"negative_slope": 0.05}});
+        assert!(function(parameter).unwrap_err().contains("'negative_slope'"), "no parameter is dropped");
     }
 
     #[test]
