@@ -59,9 +59,13 @@ const CPP_GLOBAL: &str = "
     tgammaf tgammal time time_t timegm tmpfile tmpnam tolower toupper trunc truncf truncl tzset ungetc
     unsetenv vfprintf vprintf vsprintf wait wcstombs wctomb y0 y0f y0l y1 y1f y1l yn ynf ynl
 ";
-/// Macros among them, and those that compilers predefine: no scope can take these.
+/// Macros among them, and those that compilers predefine: no scope can take these. Names from a model that are all
+/// capitals are written small, so that they meet no macro, whatever else the user includes.
 const CPP_MACROS: &str = "
-    alloca assert daylight environ errno getc i386 isascii linux math_errhandling offsetof putc setjmp
+    BIG_ENDIAN BUFSIZ BYTE_ORDER CHAR_BIT CHAR_MAX CHAR_MIN CLOCKS_PER_SEC EDOM EILSEQ EOF ERANGE EXIT_FAILURE
+    EXIT_SUCCESS FILENAME_MAX FOPEN_MAX FP_NAN FP_NORMAL FP_ZERO HUGE_VAL HUGE_VALF HUGE_VALL INFINITY INT_MAX
+    INT_MIN LITTLE_ENDIAN LONG_MAX LONG_MIN MAXFLOAT M_E M_PI NAN NULL PTRDIFF_MAX PTRDIFF_MIN RAND_MAX SEEK_CUR
+    SEEK_END SEEK_SET SIZE_MAX SNAN UINT_MAX alloca assert daylight environ errno getc i386 isascii linux math_errhandling offsetof putc setjmp
     signgam stderr stdin stdout timezone toascii tzname unix va_list
 ";
 
@@ -210,6 +214,10 @@ impl Namer {
         if base.is_empty() || base.starts_with(|c: char| c.is_ascii_digit()) {
             base.insert(0, 'v');
         }
+        let shouted = !base.contains(|c: char| c.is_ascii_lowercase()) || base.starts_with("M_");
+        if self.language == Language::Cpp && shouted {
+            base.make_ascii_lowercase();
+        }
         let free = |name: &String| !self.taken.contains(name) && self.language.fault_anywhere(name).is_none();
         let name = std::iter::once(base.clone())
             .chain((2u32..).map(|n| format!("{base}_{n}")))
@@ -278,5 +286,14 @@ mod tests {
         let mut namer = Namer::new(Language::Cpp, &["in"]);
         let names = ["conv.1", "conv/1", "conv_1", "in", "class", "1x", ""].map(|n| namer.fresh(n));
         assert_eq!(names, ["conv_1", "conv_1_2", "conv_1_3", "in_2", "class_2", "v1x", "v"]);
+    }
+
+    #[test]
+    fn no_name_from_a_model_is_a_macro() {
+        let mut namer = Namer::new(Language::Cpp, &[]);
+        let names = ["NULL", "EOF", "M_PIf", "FC1", "fc1", "BlockA", "errno"].map(|n| namer.fresh(n));
+        assert_eq!(names, ["null", "eof", "m_pif", "fc1", "fc1_2", "BlockA", "errno_2"]);
+        assert!(check("NULL", BOTH).unwrap_err().to_string().contains("macro"));
+        assert!(check("CNN", BOTH).is_ok());
     }
 }

@@ -61,7 +61,7 @@ void conv_tile(const float* x, const float* w, const float* bias, float* y, std:
         const float* in = x + i * S::reach[0] + j * S::reach[1] + k * S::reach[2];
         const std::size_t n = level < 4 ? S::run : run;
         std::size_t c = 0;
-        for (; c + U <= n; c += U) {
+        for (const std::size_t whole = n - n % U; c < whole; c += U) {
           UNFLOAT_UNROLL for (std::size_t u = 0; u < U; ++u) {
             vec<L> weight[V];
             UNFLOAT_UNROLL for (std::size_t v = 0; v < V; ++v) weight[v] = load<L>(wk + v * L);
