@@ -172,7 +172,7 @@ impl Python<'_> {
                 return Err(self.fault("`,` or `)`"));
             }
         }
-        if items.len() > unfloat_ir::Shape::MAX_RANK + 1 {
+        if items.len() > unfloat_ir::Shape::MAX_RANK {
             return Err(NpyError::new(format!("{} axes are more than are supported", items.len())));
         }
         Ok(items)

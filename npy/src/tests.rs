@@ -53,6 +53,7 @@ fn bad_arrays_are_refused() {
         ("|b1", "(1,)", &[2]),
         ("<u8", "(1,)", &[255; 8]),
         ("<f4", "(1", &[0; 8]),
+        ("<f4", "(1, 1, 1, 1, 1, 1, 1, 1, 1)", &[0; 8]),
     ] {
         assert!(array(descr, "False", shape, body).is_err(), "{descr} {shape}");
     }
