@@ -1,5 +1,7 @@
 //! The program as a user meets it: exit statuses, streams, files, errors.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -298,4 +300,67 @@ fn a_closed_pipe_is_no_error() {
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
     assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn several_inputs_and_outputs_keep_the_models_order() {
+    use unfloat::samples;
+    let dir = scratch("ports");
+    let is_wide = |subject: &unfloat::model::Subject| {
+        subject.input_types().len() > 1 && subject.output_types().len() > 1
+    };
+    let wide = common::fixtures().into_iter().map(|f| (common::open(&f), f)).find(|(s, _)| is_wide(s));
+    let (subject, found) = wide.expect("a fixture with several inputs and outputs");
+    let (inputs, expected) = common::data(&found, &subject);
+    let mut args = vec!["run".to_string(), text(&common::path(&found)).to_string()];
+    for (i, ((_, ty), data)) in subject.input_types().iter().zip(&inputs.data).enumerate() {
+        let path = dir.join(format!("in{i}.npy"));
+        samples::write(&path, &ty.shape, inputs.count, data).unwrap();
+        args.extend(["--input".to_string(), text(&path).to_string()]);
+    }
+    if let Some(backend) = found["needs"]["backend"].as_str() {
+        args.extend(["--keras-backend".to_string(), backend.to_string()]);
+    }
+    let outputs: Vec<PathBuf> = (0..expected.data.len()).map(|i| dir.join(format!("out{i}.npy"))).collect();
+    for path in &outputs {
+        args.extend(["--output".to_string(), text(path).to_string()]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = unfloat(&args);
+    assert_eq!(status(&done), 0, "{}", stderr(&done));
+    for (path, want) in outputs.iter().zip(&expected.data) {
+        let array = unfloat_npy::read_npy(&std::fs::read(path).unwrap()).unwrap();
+        let pairs = array.as_f32().unwrap().iter().zip(want);
+        let scale = want.iter().fold(1f32, |m, v| m.max(v.abs()));
+        assert_eq!(array.len(), want.len());
+        let apart = pairs.map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(apart <= 2e-5 * scale, "{}: {apart} of {scale} at {}", found["model"], text(path));
+    }
+    let fewer = unfloat(&args[..args.len() - 2]);
+    assert_eq!(status(&fewer), 2);
+    assert!(stderr(&fewer).contains("give --output once for each"), "{}", stderr(&fewer));
+}
+
+#[test]
+fn an_architecture_takes_weights_from_a_file_of_another_name() {
+    let dir = scratch("weights");
+    let (model, io) =
+        (fixture("theano/2.2.4_architecture.json"), fixture("theano/2.2.4_small_cnn_channels_first.io.npz"));
+    let weights = dir.join("anything at all.bin");
+    std::fs::copy(fixture("theano/2.2.4_epoch_07.h5"), &weights).unwrap();
+    let done = unfloat(&[
+        "verify",
+        text(&model),
+        "--weights",
+        text(&weights),
+        "--keras-backend",
+        "theano",
+        "--input",
+        text(&io),
+    ]);
+    assert_eq!(status(&done), 0, "{}{}", stdout(&done), stderr(&done));
+    assert!(stdout(&done).contains("equal: output `dense_6`"), "{}", stdout(&done));
+    let alone = unfloat(&["verify", text(&model), "--input", text(&io)]);
+    assert_eq!(status(&alone), 2);
+    assert!(stderr(&alone).contains("--weights"), "{}", stderr(&alone));
 }

@@ -122,6 +122,8 @@ impl AttrReader {
     pub fn word(&mut self, name: &str) -> Result<String, String> {
         match self.take(name)? {
             Attr::Word(w) => Ok(w),
+            // The layout of axes i, n and f reads as a number first.
+            Attr::Float(f32::INFINITY) => Ok("inf".to_string()),
             other => Err(format!("attribute `{name}`: expected a word, found {other}")),
         }
     }

@@ -102,6 +102,16 @@ fn all_faulty_lines_are_reported_once() {
 }
 
 #[test]
+fn a_layout_that_spells_a_number_survives() {
+    let mut g = Graph::new("g");
+    let x = g.add_input("x", TensorType::f32([6], Layout::channels_last(0)));
+    let op = Reshape { shape: [1, 2, 3].into(), layout: Layout::new("inf").unwrap() };
+    let y = g.add_node(op, &[x], "y", &Origin::default()).unwrap();
+    g.add_output("y", y);
+    assert_eq!(reparse(&g), g);
+}
+
+#[test]
 fn hostile_texts_are_errors() {
     for text in [
         "",

@@ -21,7 +21,7 @@ use lie::{Lie, Run, gather_last, order};
 use unfloat_ir::arena::Handle;
 use unfloat_ir::ops::{Concat, Reshape, Slice, Transpose};
 use unfloat_ir::{
-    Def, Diagnostic, Diagnostics, Edit, Graph, Layout, Node, Op, Origin, Patch, Stage, ValueId,
+    Def, Diagnostic, Diagnostics, Edit, Graph, Layout, Node, NodeId, Op, Origin, Patch, Stage, ValueId,
 };
 use wishes::Wishes;
 
@@ -69,6 +69,7 @@ fn rebuild(graph: &Graph) -> Result<(Edit, usize), Diagnostics> {
         patch: Patch::new(graph),
         wishes: Wishes::of(graph),
         places: vec![Vec::new(); graph.num_values()],
+        users: graph.users(),
         replaced: vec![false; graph.num_values()],
         count: 0,
     };
@@ -105,6 +106,8 @@ struct Mover<'g> {
     wishes: Wishes,
     /// For each old value the new values that hold it and how each lies, the one that was made first in front.
     places: Vec<Vec<(Lie, ValueId)>>,
+    /// For each old value, the nodes that read it.
+    users: Vec<Vec<NodeId>>,
     replaced: Vec<bool>,
     count: usize,
 }
@@ -125,8 +128,11 @@ impl<'g> Mover<'g> {
         }
     }
 
+    /// Where a value comes from: the layer that makes it, or the first that reads it for an input of the graph.
     fn origin(&self, old: ValueId) -> Origin {
-        self.graph.producer(old).map(|(_, n)| n.origin.clone()).unwrap_or_default()
+        let reader = || self.users[old.index()].first().map(|&n| self.graph.node(n));
+        let node = self.graph.producer(old).map(|(_, n)| n).or_else(reader);
+        node.map(|n| n.origin.clone()).unwrap_or_default()
     }
 
     /// The name of a value that holds `old` otherwise than it did.
