@@ -109,9 +109,9 @@ pub fn type_and_data_hash(tensor: &Tensor) -> String {
     })
 }
 
-/// Whether a name needs no quotes.
+/// Whether a name needs no quotes; `//` would begin a comment.
 pub(super) fn is_bare(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(is_bare_char)
+    !name.is_empty() && name.chars().all(is_bare_char) && !name.contains("//")
 }
 
 /// The characters of names without quotes.

@@ -136,6 +136,14 @@ fn hostile_texts_are_errors() {
     }
 }
 
+#[test]
+fn a_name_may_look_like_a_comment() {
+    let mut g = Graph::new("//");
+    let x = g.add_input("a//b", TensorType::f32([1], Layout::channels_last(0)));
+    g.add_output("//", x);
+    assert_eq!(reparse(&g), g);
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in "(uir 1\n)?(graph \"g\" imported\n)?([%a-z0-9=:,<>@\\[\\]{}\" .-]{0,40}\n){0,6}") {
