@@ -7,6 +7,22 @@ use unfloat::cli::{Cli, Command};
 use unfloat::commands;
 use unfloat::output::{exit_code, note, print};
 
+/// Lets Ctrl-C and a request to end leave nothing half-made behind. The program still ends as others do then.
+#[cfg(unix)]
+fn tidy_up_on_signals() {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::{iterator::Signals, low_level::emulate_default_handler};
+    // Without a handler the program ends at once, which is no reason not to run.
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
+    std::thread::spawn(move || {
+        for signal in &mut signals {
+            unfloat_backends::scratch::interrupt(|| {
+                let _ = emulate_default_handler(signal);
+            });
+        }
+    });
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -20,6 +36,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    #[cfg(unix)]
+    tidy_up_on_signals();
     exit_code(match &cli.command {
         Command::Convert(args) => commands::convert::run(args),
         Command::Run(args) => commands::run::run(args),

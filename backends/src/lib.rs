@@ -1,7 +1,7 @@
 //! Backends: what a graph becomes.
 //!
 //! **In:** a verified [`unfloat_ir::Graph`] at the stage that the backend asks for. **Out:** files, in an
-//! [`OutDir`] in memory, that [`OutDir::write_to`] puts on the disk all at once or not at all.
+//! [`OutDir`] in memory, that [`OutDir::write_to`] puts on the disk: all or nothing.
 //!
 //! | module | holds |
 //! |---|---|
@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod namer;
 pub mod outdir;
 pub mod process;
+pub mod scratch;
 
 mod install;
 

@@ -99,13 +99,14 @@ impl OutDir {
         Some(bytes)
     }
 
-    /// Writes all files and `manifest.json` to the directory `target`, at once: they are written beside it and
-    /// moved into place when complete. Returns the manifest with all files in it.
+    /// Writes all files and `manifest.json` to the directory `target`: they are written elsewhere on its file system
+    /// and moved into place when complete. Returns the manifest with all files in it.
     ///
-    /// A `target` that exists is replaced only when it is empty or has a manifest of ours. Files in it that
-    /// we did not write, or that were changed since, stay where they are; where a new file wants the same
-    /// place, the write is refused. With `force`, such a file is kept beside the new one as `NAME.orig`, and
-    /// `target` needs no manifest. On any error `target` is as it was.
+    /// A new `target` appears as a whole. One that exists must be empty or have a manifest of ours; it stays the
+    /// directory that it is, and the manifest is the last to come. Files in it that we did not write, or that were
+    /// changed since, stay where they are; where a new file wants the same place, the write is refused. With
+    /// `force`, such a file is kept beside the new one as `NAME.orig`, and `target` needs no manifest. On any error
+    /// `target` is as it was.
     pub fn write_to(
         &self,
         target: &Path,
@@ -113,13 +114,15 @@ impl OutDir {
         force: bool,
     ) -> Result<Manifest, Diagnostics> {
         let target = install::resolve(target)?;
-        let old = install::inspect(&target, &self.0.keys().cloned().collect(), force)?;
+        let paths = self.0.keys().cloned().collect();
+        // Refused before anything is written, and looked at again when it is.
+        install::check(&target, &paths, force)?;
         let staging = install::Staging::new(&target)?;
         for (path, file) in &self.0 {
-            manifest.files.push(write_file(&staging.path, path, file)?);
+            manifest.files.push(write_file(&staging.files(), path, file)?);
         }
-        write_file(&staging.path, manifest::NAME, &File::from(manifest.to_json()))?;
-        install::swap(staging, &target, old)?;
+        write_file(&staging.files(), manifest::NAME, &File::from(manifest.to_json()))?;
+        install::install(&staging, &target, &paths, force)?;
         Ok(manifest)
     }
 }

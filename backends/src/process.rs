@@ -1,12 +1,13 @@
 //! Outside tools: found, run with a time limit, in a private directory.
 
+use crate::scratch::Scratch;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use std::{env, fs, io, thread};
+use std::{env, io, thread};
 
 /// What a tool that has ended left behind.
 pub struct Finished {
@@ -60,38 +61,29 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// A directory of our own that goes away when it is dropped.
-pub struct TempDir(PathBuf);
+pub struct TempDir(Scratch);
 
 impl TempDir {
     /// Makes one, readable by this user only.
     pub fn new() -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        let parent = env::temp_dir();
         loop {
             let n = COUNT.fetch_add(1, Ordering::Relaxed);
-            let path = env::temp_dir().join(format!("unfloat-{}-{n}", std::process::id()));
-            match builder.create(&path) {
-                Ok(()) => return Ok(Self(path)),
+            match Scratch::new(parent.join(format!("unfloat-{}-{n}", std::process::id()))) {
+                Ok(scratch) => return Ok(Self(scratch)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
+                Err(e) => return Err(io::Error::new(e.kind(), format!("{}: {e}", parent.display()))),
             }
         }
     }
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
     /// A path in it.
     pub fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
-        self.0.join(name.as_ref())
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.path().join(name.as_ref())
     }
 }
 

@@ -188,3 +188,58 @@ fn a_link_to_a_directory_is_followed_and_links_inside_are_kept() {
     assert_eq!(tree(&real), pairs(&[("a", "safe"), ("b", "2")]));
     assert_eq!(fs::read_to_string(&outside).unwrap(), "safe");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_directory_that_exists_stays_the_same_with_its_modes() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let temp = TempDir::new().unwrap();
+    let dir = temp.join("mine");
+    fs::create_dir_all(dir.join("keys")).unwrap();
+    fs::create_dir(dir.join("empty")).unwrap();
+    fs::write(dir.join("keys/id"), "secret").unwrap();
+    for (path, mode) in [("keys", 0o700), ("", 0o750)] {
+        fs::set_permissions(dir.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let of = |path: &str| fs::metadata(dir.join(path)).map(|m| (m.ino(), m.mode() & 0o777)).unwrap();
+    let before = [of(""), of("keys"), of("empty")];
+    files(&[("cpp/a", "1"), ("uir/b", "2")]).write_to(&dir, manifest(), true).unwrap();
+    files(&[("cpp/a", "3")]).write_to(&dir, manifest(), false).unwrap();
+    assert_eq!([of(""), of("keys"), of("empty")], before);
+    assert_eq!(tree(&dir), pairs(&[("cpp/a", "3"), ("keys/id", "secret")]));
+    let mut names: Vec<_> = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["cpp", "empty", "keys", "manifest.json"], "no empty directory of ours is left");
+}
+
+#[test]
+fn moves_are_undone_when_one_fails() {
+    let temp = TempDir::new().unwrap();
+    let dir = temp.join("out");
+    files(&[("a", "1"), ("old/x", "1")]).write_to(&dir, manifest(), false).unwrap();
+    // A directory with a file in it stands where the second new file is to go.
+    fs::create_dir(dir.join("b")).unwrap();
+    fs::write(dir.join("b/mine"), "mine").unwrap();
+    let before = (tree(&dir), Manifest::read(&dir).unwrap());
+    assert!(files(&[("a", "2"), ("b", "2"), ("new/c", "2")]).write_to(&dir, manifest(), true).is_err());
+    assert_eq!((tree(&dir), Manifest::read(&dir).unwrap()), before);
+    assert!(!dir.join("new").exists());
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 4, "nothing half-written is left");
+}
+
+#[test]
+fn several_at_once_leave_one_of_them() {
+    let temp = TempDir::new().unwrap();
+    let dir = temp.join("out");
+    let write = |n: usize| {
+        let text = n.to_string();
+        let out = files(&[("a", &text), ("b", &text), (&format!("only{n}"), &text)]);
+        (0..20).for_each(|_| {
+            out.write_to(&dir, manifest(), false).unwrap();
+        });
+    };
+    std::thread::scope(|s| (0..4).for_each(|n| drop(s.spawn(move || write(n)))));
+    let found = tree(&dir);
+    let text = found[0].1.clone();
+    assert_eq!(found, pairs(&[("a", &text), ("b", &text), (&format!("only{text}"), &text)]));
+}

@@ -123,6 +123,8 @@ fn check(manifest: &Manifest, samples: &[Vec<Tensor>]) -> Result<(), Diagnostics
 fn compile(compiler: &Compiler, source: &Path, program: &Path) -> Result<(), Diagnostics> {
     let mut command = Command::new(&compiler.program);
     command.args(&compiler.arguments).arg("-o").arg(program).arg(source);
+    // What a compiler that is stopped leaves behind goes away with the program.
+    command.envs(program.parent().map(|dir| ("TMPDIR", dir)));
     let name = compiler.program.display().to_string();
     let done =
         process::run(&mut command, COMPILE).map_err(|e| Diagnostics::from(error(&name, e.to_string())))?;
