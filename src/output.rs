@@ -51,8 +51,9 @@ pub fn io_fault(path: &std::path::Path, doing: &str, error: &io::Error) -> Diagn
     Diagnostic::error(Location::file(path.display().to_string()), format!("{doing}: {error}"))
 }
 
-/// Writes to stdout.
+/// Writes to stdout. Names from a model reach no terminal as control sequences.
 pub fn print(text: &str) -> Result<(), Failure> {
+    let text = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}");
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),

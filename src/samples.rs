@@ -31,9 +31,18 @@ pub fn random(types: &[(String, TensorType)], count: usize, seed: u64) -> Batch 
     Batch { count, data: lens.map(|n| (0..n).map(|_| random.normal()).collect()).collect() }
 }
 
-/// Reads a file, with its path in the error.
+/// Reads a regular file, with its path in the error. Devices and pipes are refused: they may never end.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, Diagnostic> {
-    std::fs::read(path).map_err(|e| io_fault(path, "cannot be read", &e))
+    let failed = |e| io_fault(path, "cannot be read", &e);
+    let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+    if !kind.is_file() {
+        let found = if kind.is_dir() { "a directory" } else { "a device or a pipe" };
+        let at = Location::file(path.display().to_string());
+        return Err(
+            Diagnostic::error(at, format!("expected a file, found {found}")).help("save it to a file first")
+        );
+    }
+    std::fs::read(path).map_err(failed)
 }
 
 /// Reads one array for each of `types`. Arrays come from `.npy` files, one each in that order, or from a single
@@ -110,6 +119,14 @@ fn read_npz(path: &Path, prefix: &str, count: usize) -> Result<Vec<(String, Tens
     let mut npz = unfloat_npy::Npz::open(&bytes).map_err(|e| place(e.to_string()))?;
     let mut found = Diagnostics::new();
     let mut arrays = Vec::new();
+    // What looks like an input or output and is none would not be compared, and nobody would know.
+    let wanted: Vec<String> = (0..count).map(|i| format!("{prefix}_{i}")).collect();
+    for name in npz.names().iter().filter(|n| n.starts_with(prefix) && !wanted.contains(n)) {
+        found.push(
+            place(format!("`{name}` is no {prefix} of the model"))
+                .help(format!("the model has {count} {prefix}s: {}", wanted.join(", "))),
+        );
+    }
     for i in 0..count {
         let key = format!("{prefix}_{i}");
         match npz.get(&key) {
@@ -128,8 +145,17 @@ fn read_npz(path: &Path, prefix: &str, count: usize) -> Result<Vec<(String, Tens
 pub fn has_outputs(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "npz")
         && read_file(path).is_ok_and(|bytes| {
-            unfloat_npy::Npz::open(&bytes).is_ok_and(|npz| npz.names().iter().any(|n| n == "output_0"))
+            unfloat_npy::Npz::open(&bytes)
+                .is_ok_and(|npz| npz.names().iter().any(|n| n.starts_with("output")))
         })
+}
+
+/// Refuses to compare on no samples at all: everything would be equal.
+pub fn check_some(batch: &Batch) -> Result<(), Diagnostic> {
+    match batch.count {
+        0 => Err(fault("there are no samples to compare on").help("give at least one sample")),
+        _ => Ok(()),
+    }
 }
 
 /// Takes an array as samples of `shape`: with a batch axis in front, or a single one without.

@@ -23,24 +23,36 @@ pub fn read(path: &Path) -> Result<Graph, Diagnostics> {
         )
     })?;
     let archive_path = side_car(path);
-    // Graphs with small constants only have no archive: it is missed when a constant asks for it.
-    let archive = std::fs::read(&archive_path).unwrap_or_default();
-    let mut npz = unfloat_npy::Npz::open(&archive).ok();
     let mut faults = Diagnostics::new();
-    let mut blob = |name: &str| match npz.as_mut()?.get(name) {
-        Ok(tensor) => tensor.map(Arc::new),
+    let fault = |text: String| Diagnostic::error(Location::file(archive_path.display().to_string()), text);
+    // Graphs with small constants only have no archive: it is missed when a constant asks for it.
+    let archive = read_file(&archive_path);
+    let mut npz = archive.as_ref().map_err(Clone::clone).and_then(|bytes| {
+        unfloat_npy::Npz::open(bytes)
+            .map_err(|e| fault(format!("{e}; it holds the large constants of {label}")))
+    });
+    let mut blob = |name: &str| match &mut npz {
+        Ok(npz) => match npz.get(name) {
+            Ok(tensor) => tensor.map(Arc::new),
+            Err(e) => {
+                faults.push(fault(e.to_string()));
+                None
+            }
+        },
         Err(e) => {
-            let at = Location::file(archive_path.display().to_string());
-            faults.push(Diagnostic::error(at, e.to_string()));
+            if !faults.0.contains(e) {
+                faults.push(e.clone());
+            }
             None
         }
     };
     let parsed = text::parse(source, &label, &mut blob);
     match parsed {
         Ok(graph) => Ok(graph),
-        Err(mut findings) => {
-            findings.extend(faults);
-            Err(findings)
+        Err(findings) => {
+            // The cause comes before what follows from it.
+            faults.extend(findings);
+            Err(faults)
         }
     }
 }

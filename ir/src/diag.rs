@@ -108,7 +108,8 @@ impl fmt::Display for Diagnostic {
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        let at = self.at.to_string();
+        // A place is one line, whatever the names in it are.
+        let at = self.at.to_string().replace('\n', "\u{fffd}");
         let colon = if at.is_empty() { "" } else { ": " };
         write!(f, "{head}: {}{colon}{}", printable(&at), printable(&self.message))?;
         if !self.help.is_empty() {
@@ -182,6 +183,8 @@ mod tests {
         let d = Diagnostic::error(Location::file("m.h5").at("model_config").layer("a (Dense)"), "bad")
             .help("mend it");
         assert_eq!(d.to_string(), "error: m.h5: model_config: layer a (Dense): bad\n  help: mend it");
+        let forged = Diagnostic::error(Location::file("m.h5").layer("a\nwarning: b (Dense)"), "bad");
+        assert_eq!(forged.to_string(), "error: m.h5: layer a\u{fffd}warning: b (Dense): bad");
         assert_eq!(
             Diagnostic::warning(Location::default(), "x\u{1b}[2J").to_string(),
             "warning: x\u{fffd}[2J"

@@ -173,6 +173,7 @@ fn check_data(native: &Subject, data: Option<&Path>) -> Result<(Batch, Option<Ba
     let Some(path) = data else { return Ok((native.random(CHECK_SAMPLES), None)) };
     let paths = [path.to_path_buf()];
     let inputs = samples::read(&paths, "input", &native.input_types())?;
+    samples::check_some(&inputs)?;
     if !samples::has_outputs(path) {
         return Ok((inputs, None));
     }

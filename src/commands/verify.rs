@@ -136,6 +136,7 @@ fn samples(args: &Verify, subject: &Subject) -> Result<(Batch, Option<Batch>), F
     } else {
         samples::read(&args.input, "input", &subject.input_types())?
     };
+    samples::check_some(&inputs)?;
     let own: Vec<_> = args.input.iter().filter(|p| samples::has_outputs(p)).take(1).cloned().collect();
     let paths = if args.expect.is_empty() { &own } else { &args.expect };
     if paths.is_empty() {
