@@ -1,5 +1,6 @@
 //! The attributes of an op as text: what ops write, and how they read it back.
 
+use crate::types::ElemType;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -16,6 +17,8 @@ pub enum Attr {
     Word(String),
     /// A list of integers.
     Ints(Vec<i64>),
+    /// A list of floats.
+    Floats(Vec<f32>),
 }
 
 impl fmt::Display for Attr {
@@ -25,15 +28,23 @@ impl fmt::Display for Attr {
             Attr::Float(x) => write!(f, "{x:?}"),
             Attr::Bool(b) => write!(f, "{b}"),
             Attr::Word(w) => f.write_str(w),
-            Attr::Ints(v) => {
-                f.write_str("[")?;
-                for (i, x) in v.iter().enumerate() {
-                    write!(f, "{}{x}", if i > 0 { "," } else { "" })?;
-                }
-                f.write_str("]")
-            }
+            Attr::Ints(v) => list(f, v, |f, x| write!(f, "{x}")),
+            Attr::Floats(v) => list(f, v, |f, x| write!(f, "{x:?}")),
         }
     }
+}
+
+fn list<T>(
+    f: &mut fmt::Formatter<'_>,
+    items: &[T],
+    one: impl Fn(&mut fmt::Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    f.write_str("[")?;
+    for (i, x) in items.iter().enumerate() {
+        f.write_str(if i > 0 { "," } else { "" })?;
+        one(f, x)?;
+    }
+    f.write_str("]")
 }
 
 /// Attributes in the order in which an op writes them.
@@ -65,6 +76,11 @@ impl AttrWriter {
     pub fn sizes(&mut self, name: &'static str, values: &[usize]) -> &mut Self {
         let values = values.iter().map(|&v| i64::try_from(v).unwrap_or(i64::MAX)).collect();
         self.0.push((name, Attr::Ints(values)));
+        self
+    }
+    /// Writes a list of floats.
+    pub fn floats(&mut self, name: &'static str, values: &[f32]) -> &mut Self {
+        self.0.push((name, Attr::Floats(values.to_vec())));
         self
     }
 }
@@ -125,6 +141,32 @@ impl AttrReader {
             // The layout of axes i, n and f reads as a number first.
             Attr::Float(f32::INFINITY) => Ok("inf".to_string()),
             other => Err(format!("attribute `{name}`: expected a word, found {other}")),
+        }
+    }
+    /// Takes one of the words that `known` knows; `words` says which those are.
+    pub fn choice<T>(
+        &mut self,
+        name: &str,
+        words: &str,
+        known: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, String> {
+        let word = self.word(name)?;
+        known(&word).ok_or_else(|| format!("attribute `{name}`: expected {words}, found {word}"))
+    }
+    /// Takes an element type whose name is one word.
+    pub fn elem(&mut self, name: &str) -> Result<ElemType, String> {
+        self.choice(name, "an element type", ElemType::from_name)
+    }
+    /// Takes a flag that is written only where it is set.
+    pub fn flag(&mut self, name: &str) -> Result<bool, String> {
+        if self.has(name) { self.bool(name) } else { Ok(false) }
+    }
+    /// Takes a list of floats; integers will do.
+    pub fn floats(&mut self, name: &str) -> Result<Vec<f32>, String> {
+        match self.take(name)? {
+            Attr::Floats(v) => Ok(v),
+            Attr::Ints(v) => Ok(v.into_iter().map(|x| x as f32).collect()),
+            other => Err(format!("attribute `{name}`: expected a list of numbers, found {other}")),
         }
     }
     /// Takes a list of sizes.

@@ -6,7 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`types`] | element types, shapes, layouts |
+//! | [`types`] | element types, shapes, layouts, rounding modes |
 //! | [`tensor`] | constant data |
 //! | [`graph`], [`arena`] | the graph, its typed handles, how to build it |
 //! | [`ops`] | one file per op: attributes, type inference, reference evaluation, text |
@@ -36,4 +36,4 @@ pub use ops::{Op, OpDef, OpError};
 pub use origin::Origin;
 pub use patch::{Edit, Patch};
 pub use tensor::{Data, Tensor};
-pub use types::{Affine, ElemType, IntType, Layout, Q, Shape, Stage, TensorType};
+pub use types::{Affine, ElemType, IntType, Layout, Q, Rounding, Shape, Stage, TensorType};

@@ -4,7 +4,7 @@
 //! all taps when `count_include_pad` is set. A window of padding alone is refused.
 
 use super::max_pool::{pool, pooled_type};
-use super::{OpDef, OpError, Window, floats};
+use super::{OpDef, OpError, Window, all_float, arity, floats};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor};
 use crate::types::TensorType;
@@ -33,15 +33,18 @@ impl OpDef for AvgPool {
         Ok(Self { window, count_include_pad })
     }
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
+        arity(inputs, 1, 1)?;
+        all_float(inputs)?;
         pooled_type(&self.window, inputs)
     }
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
         let x = floats(inputs, 0)?;
         let taps = self.window.taps();
-        pool(&self.window, &inputs[0].ty, out, |cells| {
+        let y = pool(&self.window, &inputs[0].ty, out, |cells| {
             let divisor = if self.count_include_pad { taps } else { cells.len() };
             (cells.iter().map(|&c| f64::from(x[c])).sum::<f64>() / divisor as f64) as f32
-        })
+        })?;
+        Ok(Data::F32(y))
     }
 }
 

@@ -1,11 +1,12 @@
 //! Convolution (cross-correlation, as every framework computes it) over one to three spatial axes.
 //!
 //! Operands: `x` with a channel axis and spatial axes in any order, `w` of shape `[out, space…, in/groups]`,
-//! and optionally a bias `[out]`. Output channel block `g` of `groups` reads input channel block `g`; a
-//! depthwise convolution has as many groups as input channels. Padding cells are zero. The result has `x`'s
-//! layout.
+//! and optionally a bias `[out]`, all floats or all integers; the latter make the exact sum (see `accumulate`).
+//! Output channel block `g` of `groups` reads input channel block `g`; a depthwise convolution has as many groups as
+//! input channels. Padding cells are zero, also among bipolar ones. The result has `x`'s layout.
 
-use super::{OpDef, OpError, Window, all_float, arity, floats};
+use super::accumulate::{self, Term};
+use super::{OpDef, OpError, Window, arity};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor, for_each_index};
 use crate::types::TensorType;
@@ -36,7 +37,6 @@ impl OpDef for Conv {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
         arity(inputs, 2, 3)?;
-        all_float(inputs)?;
         let (x, w) = (inputs[0], inputs[1]);
         let spatial = self.window.check(x)?;
         let channels = check_weight(&self.window, self.groups, x, w, inputs.get(2).copied())?;
@@ -49,23 +49,21 @@ impl OpDef for Conv {
         if let Some(c) = x.layout.channel() {
             dims[c] = channels;
         }
-        Ok(TensorType::f32(dims, x.layout))
+        let terms = self.window.taps().saturating_mul(w.shape[w.rank() - 1]);
+        let elem = accumulate::elem(x, w, inputs.get(2).copied(), terms, self.window.is_padded())?;
+        Ok(TensorType::new(elem, dims, x.layout))
     }
 
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
-        let (x, w) = (floats(inputs, 0)?, floats(inputs, 1)?);
-        let bias = if inputs.len() > 2 { Some(floats(inputs, 2)?) } else { None };
         let xt = &inputs[0].ty;
         let spatial = self.window.check(xt)?;
         let c = xt.layout.channel().ok_or("the input has no channel axis")?;
-        let xs = xt.shape.strides();
-        let os = out.shape.strides();
-        let out_channels = out.shape[c];
-        let per_group = (xt.shape[c] / self.groups, out_channels / self.groups);
-        let out_extents: Vec<usize> = spatial.iter().map(|&a| out.shape[a]).collect();
-        let mut y = vec![0f32; out.shape.num_elements()];
-        for_each_index(&out_extents, |at| {
-            // The taps that lie inside the input, with the offsets that they read.
+        let (xs, os) = (xt.shape.strides(), out.shape.strides());
+        let per_group = (xt.shape[c] / self.groups, out.shape[c] / self.groups);
+        // The taps that lie inside the input, with the offsets that they read, for each place of the window.
+        let mut places = Vec::new();
+        let extents: Vec<usize> = spatial.iter().map(|&a| out.shape[a]).collect();
+        for_each_index(&extents, |at| {
             let mut taps = Vec::with_capacity(self.window.taps());
             let mut tap_index = 0;
             for_each_index(&self.window.kernel, |tap| {
@@ -76,21 +74,21 @@ impl OpDef for Conv {
                 taps.extend(offset.map(|o| (tap_index, o)));
                 tap_index += 1;
             });
-            let base: usize = spatial.iter().zip(at).map(|(&axis, i)| i * os[axis]).sum();
-            for o in 0..out_channels {
-                let group = o / per_group.1;
-                let mut sum = bias.map_or(0.0, |b| f64::from(b[o]));
-                for &(tap, offset) in &taps {
-                    let row = (o * tap_index + tap) * per_group.0;
-                    for i in 0..per_group.0 {
-                        let value = x[offset + (group * per_group.0 + i) * xs[c]];
-                        sum += f64::from(value) * f64::from(w[row + i]);
-                    }
-                }
-                y[base + o * os[c]] = sum as f32;
-            }
+            places.push(taps);
         });
-        Ok(Data::F32(y))
+        let taps = self.window.taps();
+        let channel = |i: usize| i / os[c] % out.shape[c];
+        // Which place of the window an element belongs to: its position without the channel axis.
+        let place = |i: usize| i / (os[c] * out.shape[c]) * os[c] + i % os[c];
+        let (inputs_per_group, step) = (per_group.0, xs[c]);
+        accumulate::sums(inputs, out, channel, |i| {
+            let o = channel(i);
+            let first = o / per_group.1 * inputs_per_group;
+            places[place(i)].iter().flat_map(move |&(tap, offset)| {
+                let row = (o * taps + tap) * inputs_per_group;
+                (0..inputs_per_group).map(move |k| Term { x: offset + (first + k) * step, w: row + k })
+            })
+        })
     }
 
     fn macs(&self, inputs: &[&TensorType], out: &TensorType) -> u64 {
@@ -153,6 +151,20 @@ mod tests {
         let first = run(&x.transposed(&[2, 0, 1]));
         assert_eq!(first.ty.layout, Layout::channels_first(2));
         assert_eq!(first.transposed(&[1, 2, 0]), last);
+    }
+
+    #[test]
+    fn padding_is_zero_among_bipolar_cells() {
+        use crate::types::ElemType;
+        let op = Conv { window: Window::new([3]).pads([1], [1]), groups: 1 };
+        let bipolar = |shape: &[usize], layout, v: &[i64]| {
+            Tensor::codes(TensorType::new(ElemType::Bipolar, shape, layout), v.to_vec())
+        };
+        let x = bipolar(&[3, 1], Layout::channels_last(1), &[1, -1, 1]);
+        let w = bipolar(&[1, 3, 1], Layout::weight(1), &[1, 1, -1]);
+        let ty = op.infer(&[&x.ty, &w.ty]).unwrap();
+        assert_eq!(ty.to_string(), "i3[3,1] wc");
+        assert_eq!(op.eval(&[&x, &w], &ty).unwrap(), Data::I8(vec![2, -1, 0]));
     }
 
     #[test]

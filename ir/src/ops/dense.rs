@@ -1,9 +1,10 @@
 //! Product of the last axis with a weight matrix: `y[…, o] = Σ_i x[…, i] · w[o, i] + b[o]`.
 //!
-//! Operands: `x` of rank 1 or more, `w` of shape `[out, in]`, and optionally a bias `[out]`. The result has
-//! `x`'s layout.
+//! Operands: `x` of rank 1 or more, `w` of shape `[out, in]`, and optionally a bias `[out]`, all floats or all
+//! integers; the latter make the exact sum (see `accumulate`). The result has `x`'s layout.
 
-use super::{OpDef, OpError, all_float, arity, floats};
+use super::accumulate::{self, Term};
+use super::{OpDef, OpError, arity};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor};
 use crate::types::TensorType;
@@ -22,7 +23,6 @@ impl OpDef for Dense {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
         arity(inputs, 2, 3)?;
-        all_float(inputs)?;
         let (x, w) = (inputs[0], inputs[1]);
         let Some(&last) = x.shape.last() else {
             return Err("expected an input of rank 1 or more, found a scalar".into());
@@ -37,25 +37,21 @@ impl OpDef for Dense {
         }
         let mut dims = x.shape.to_vec();
         dims[x.rank() - 1] = w.shape[0];
-        Ok(TensorType::f32(dims, x.layout))
+        let elem = accumulate::elem(x, w, inputs.get(2).copied(), last, false)?;
+        Ok(TensorType::new(elem, dims, x.layout))
     }
 
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
-        let (x, w) = (floats(inputs, 0)?, floats(inputs, 1)?);
-        let bias = if inputs.len() > 2 { Some(floats(inputs, 2)?) } else { None };
         let [rows, columns] = [inputs[1].ty.shape[0], inputs[1].ty.shape[1]];
-        let mut y = Vec::with_capacity(out.shape.num_elements());
-        let samples = out.shape.num_elements().checked_div(rows).unwrap_or(0);
-        for s in 0..samples {
-            let x = &x[s * columns..(s + 1) * columns];
-            for o in 0..rows {
-                let row = &w[o * columns..(o + 1) * columns];
-                let start = bias.map_or(0.0, |b| f64::from(b[o]));
-                let sum = x.iter().zip(row).fold(start, |sum, (&a, &b)| sum + f64::from(a) * f64::from(b));
-                y.push(sum as f32);
-            }
-        }
-        Ok(Data::F32(y))
+        accumulate::sums(
+            inputs,
+            out,
+            |i| i % rows,
+            |i| {
+                let (from, row) = (i / rows * columns, i % rows * columns);
+                (0..columns).map(move |k| Term { x: from + k, w: row + k })
+            },
+        )
     }
 
     fn macs(&self, inputs: &[&TensorType], out: &TensorType) -> u64 {
@@ -76,5 +72,21 @@ mod tests {
         assert_eq!(ty.shape.dims(), [2, 3]);
         assert_eq!(Dense.eval(&[&x, &w], &ty).unwrap(), Data::F32(vec![1., 2., 3., 3., 4., 7.]));
         assert!(Dense.infer(&[&w.ty, &x.ty]).is_ok() && Dense.infer(&[&ty, &x.ty]).is_err());
+    }
+
+    #[test]
+    fn integers_make_exact_sums() {
+        use crate::types::ElemType;
+        let ints = |elem, shape: &[usize], v: &[i64]| {
+            Tensor::codes(TensorType::new(elem, shape, Layout::anonymous(shape.len())), v.to_vec())
+        };
+        let x = ints(ElemType::signed(16), &[2], &[-32768, 32767]);
+        let w = ints(ElemType::Bipolar, &[2, 2], &[1, -1, -1, 1]);
+        let b = ints(ElemType::signed(32), &[2], &[0, i64::from(i32::MAX)]);
+        let ty = Dense.infer(&[&x.ty, &w.ty, &b.ty]).unwrap();
+        assert_eq!(ty.elem.to_string(), "i33");
+        let y = Dense.eval(&[&x, &w, &b], &ty).unwrap();
+        assert_eq!(y, Data::I64(vec![-65535, i64::from(i32::MAX) + 65535]));
+        assert!(Dense.infer(&[&x.ty, &w.ty.with_elem(ElemType::F32)]).is_err());
     }
 }

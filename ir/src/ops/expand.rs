@@ -1,5 +1,6 @@
 //! Broadcast to a larger shape by numpy's rule: axes of extent 1, and missing leading ones, are repeated.
 
+use super::broadcast::steps;
 use super::{OpDef, OpError, arity};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor, for_each_index};
@@ -35,20 +36,10 @@ impl OpDef for Expand {
 
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
         let mut at = Vec::with_capacity(out.shape.num_elements());
-        let steps = broadcast_steps(&inputs[0].ty.shape, out.rank());
+        let steps = steps(&inputs[0].ty.shape, out.rank());
         for_each_index(&out.shape, |index| at.push(index.iter().zip(&steps).map(|(i, s)| i * s).sum()));
         Ok(inputs[0].data.gather(&at))
     }
-}
-
-/// The stride of each of `rank` axes in an operand of a broadcast: 0 where it is repeated.
-pub(super) fn broadcast_steps(shape: &Shape, rank: usize) -> Vec<usize> {
-    let strides = shape.strides();
-    (0..rank)
-        .map(|a| {
-            (a + shape.rank()).checked_sub(rank).map_or(0, |i| if shape[i] == 1 { 0 } else { strides[i] })
-        })
-        .collect()
 }
 
 #[cfg(test)]

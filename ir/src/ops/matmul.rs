@@ -1,9 +1,11 @@
 //! Product of two matrices that are both computed: `y[…, m, n] = Σ_k a[…, m, k] · b[…, k, n]`.
 //!
-//! Operands of rank 2 or more; leading axes broadcast as numpy's do. The result's axes are unnamed but for
-//! those of `a` when both have the same rank.
+//! Operands of rank 2 or more, both of floats or both of integers, which make the exact sum (see `accumulate`);
+//! leading axes broadcast as numpy's do. The result's axes are unnamed but for those of `a` when both have the same
+//! rank.
 
-use super::{OpDef, OpError, all_float, arity, floats};
+use super::accumulate::{self, Term};
+use super::{OpDef, OpError, arity};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor, for_each_index};
 use crate::types::{Layout, Shape, TensorType};
@@ -22,7 +24,6 @@ impl OpDef for MatMul {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
         arity(inputs, 2, 2)?;
-        all_float(inputs)?;
         let (a, b) = (inputs[0], inputs[1]);
         let (ra, rb) = (a.rank(), b.rank());
         if ra < 2 || rb < 2 || a.shape[ra - 1] != b.shape[rb - 2] {
@@ -35,11 +36,11 @@ impl OpDef for MatMul {
         let mut dims = lead.to_vec();
         dims.extend([a.shape[ra - 2], b.shape[rb - 1]]);
         let layout = if dims.len() == ra { a.layout } else { Layout::anonymous(dims.len()) };
-        Ok(TensorType::f32(dims, layout))
+        let elem = accumulate::elem(a, b, None, a.shape[ra - 1], false)?;
+        Ok(TensorType::new(elem, dims, layout))
     }
 
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
-        let (a, b) = (floats(inputs, 0)?, floats(inputs, 1)?);
         let (sa, sb) = (&inputs[0].ty.shape, &inputs[1].ty.shape);
         let (ra, rb, ro) = (sa.rank(), sb.rank(), out.rank());
         let depth = sa[ra - 1];
@@ -49,15 +50,21 @@ impl OpDef for MatMul {
             let rank = shape.rank();
             (0..rank - 2).map(|i| if shape[i] == 1 { 0 } else { at[i + ro - rank] * strides[i] }).sum()
         };
-        let mut y = Vec::with_capacity(out.shape.num_elements());
+        // Where the row of `a` and the column of `b` begin, for each element of the result.
+        let mut begin = Vec::with_capacity(out.shape.num_elements());
         for_each_index(&out.shape, |at| {
             let from_a = lead(at, sa, &ta) + at[ro - 2] * ta[ra - 2];
-            let from_b = lead(at, sb, &tb) + at[ro - 1];
-            let sum: f64 =
-                (0..depth).map(|k| f64::from(a[from_a + k]) * f64::from(b[from_b + k * tb[rb - 2]])).sum();
-            y.push(sum as f32);
+            begin.push((from_a, lead(at, sb, &tb) + at[ro - 1]));
         });
-        Ok(Data::F32(y))
+        accumulate::sums(
+            inputs,
+            out,
+            |_| 0,
+            |i| {
+                let ((a, b), step) = (begin[i], tb[rb - 2]);
+                (0..depth).map(move |k| Term { x: a + k, w: b + k * step })
+            },
+        )
     }
 
     fn macs(&self, inputs: &[&TensorType], out: &TensorType) -> u64 {
@@ -79,5 +86,22 @@ mod tests {
         assert_eq!(ty.shape.dims(), [2, 1, 1]);
         assert_eq!(MatMul.eval(&[&a, &b], &ty).unwrap(), Data::F32(vec![12., 34.]));
         assert!(MatMul.infer(&[&b.ty, &b.ty]).is_err());
+    }
+
+    #[test]
+    fn integers_make_exact_sums() {
+        use crate::types::{ElemType, IntType};
+        let ints = |elem, shape: &[usize], v: &[i64]| {
+            Tensor::codes(TensorType::new(elem, shape, Layout::anonymous(shape.len())), v.to_vec())
+        };
+        let a = ints(ElemType::Int(IntType::unsigned(8)), &[1, 2], &[255, 255]);
+        let b = ints(ElemType::signed(8), &[2, 2], &[-128, 127, -128, 127]);
+        let ty = MatMul.infer(&[&a.ty, &b.ty]).unwrap();
+        assert_eq!(ty.elem.to_string(), "i17");
+        assert_eq!(MatMul.eval(&[&a, &b], &ty).unwrap(), Data::I32(vec![-65280, 64770]));
+        let wide = ints(ElemType::signed(64), &[2, 2], &[i64::MAX, 1, 1, 1]);
+        let ty = MatMul.infer(&[&wide.ty, &wide.ty]).unwrap();
+        let y = MatMul.eval(&[&wide, &wide], &ty).unwrap();
+        assert_eq!(y.code(0), Some(2), "(2^63 - 1)^2 + 1 modulo 2^64");
     }
 }

@@ -1,8 +1,9 @@
 //! Maximum over windows, per channel. Padding cells are −∞: they never win.
 //!
-//! One operand with a channel axis; the result has its layout. A window of padding alone is refused.
+//! One operand with a channel axis, of floats or of any integer type; the result has its type but for the
+//! extents. A window of padding alone is refused.
 
-use super::{OpDef, OpError, Window, all_float, arity, floats};
+use super::{OpDef, OpError, Window, arity, codes, float_or_integer, floats};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor, for_each_index};
 use crate::types::TensorType;
@@ -24,25 +25,32 @@ impl OpDef for MaxPool {
         Ok(Self { window: Window::parse(from)? })
     }
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
+        arity(inputs, 1, 1)?;
+        float_or_integer(inputs[0])?;
         pooled_type(&self.window, inputs)
     }
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
+        if !out.elem.is_float() {
+            let x = codes(inputs, 0)?;
+            let least = out.elem.code_range().map_or(i64::MIN, |(lo, _)| lo);
+            let max = |cells: &[usize]| cells.iter().map(|&c| x[c]).max().unwrap_or(least);
+            return Ok(Data::from_codes(&out.elem, pool(&self.window, &inputs[0].ty, out, max)?));
+        }
         let x = floats(inputs, 0)?;
-        pool(&self.window, &inputs[0].ty, out, |cells| {
+        let y = pool(&self.window, &inputs[0].ty, out, |cells| {
             // NaN wins, as in the frameworks: a poisoned input must not look healthy.
             cells
                 .iter()
                 .map(|&c| x[c])
                 .reduce(|a, b| if a.is_nan() || a > b { a } else { b })
                 .unwrap_or(f32::NEG_INFINITY)
-        })
+        })?;
+        Ok(Data::F32(y))
     }
 }
 
 /// The type after pooling; refuses windows that could lie in the padding alone.
 pub(super) fn pooled_type(window: &Window, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
-    arity(inputs, 1, 1)?;
-    all_float(inputs)?;
     let x = inputs[0];
     let spatial = window.check(x)?;
     for i in 0..window.rank() {
@@ -79,12 +87,12 @@ fn skips_all(window: &Window, i: usize, n: usize, windows: usize) -> bool {
 }
 
 /// Applies `f` to the positions of the real cells of every window of every channel.
-pub(super) fn pool(
+pub(super) fn pool<T>(
     window: &Window,
     input: &TensorType,
     out: &TensorType,
-    mut f: impl FnMut(&[usize]) -> f32,
-) -> Result<Data, OpError> {
+    mut f: impl FnMut(&[usize]) -> T,
+) -> Result<Vec<T>, OpError> {
     let spatial = window.check(input)?;
     let c = input.layout.channel().ok_or("the input has no channel axis")?;
     let strides = input.shape.strides();
@@ -101,13 +109,28 @@ pub(super) fn pool(
         });
         y.push(f(&cells));
     });
-    Ok(Data::F32(y))
+    Ok(y)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::types::Layout;
+
+    #[test]
+    fn padding_never_wins_among_integers() {
+        use crate::types::{ElemType, IntType};
+        let op = MaxPool { window: Window::new([2]).strides([2]).pads([0], [1]) };
+        for (elem, v, want) in [
+            (ElemType::signed(8), [-3, -1, -128], [-1, -128]),
+            (ElemType::Int(IntType::unsigned(8)), [0, 200, 0], [200, 0]),
+            (ElemType::Bipolar, [-1, 1, -1], [1, -1]),
+        ] {
+            let x = Tensor::codes(TensorType::new(elem, [3, 1], Layout::channels_last(1)), v);
+            let y = op.eval(&[&x], &op.infer(&[&x.ty]).unwrap()).unwrap();
+            assert_eq!([y.code(0), y.code(1)], want.map(Some));
+        }
+    }
 
     #[test]
     fn padding_never_wins() {

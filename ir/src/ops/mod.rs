@@ -5,45 +5,78 @@
 //! backend that has no answer for it yet.
 //!
 //! Reference evaluation accumulates in double precision and rounds once, so it is the nearest to the true
-//! value of what the op means; the fast executor is measured against it.
+//! value of what the op means; the fast executor is measured against it. On integers it is exact; where a result
+//! does not fit its type, the low bits stay, as in numpy and ONNX. The quantizers ([`Quantize`], [`Dequantize`],
+//! [`FloatQuant`]) round to single precision after each step, as their sources do.
+//!
+//! Ops of mixed types: every op takes floats; which also take integers ([`ElemType::is_integer`]) is said in each
+//! file. None converts between the two but [`Cast`] and the quantizers.
 
+mod accumulate;
+mod arg_reduce;
 mod avg_pool;
 mod batch_norm;
 mod binary;
+mod bitwise;
+mod broadcast;
+mod cast;
+mod compare;
 mod concat;
 mod conv;
 mod conv_transpose;
 mod dense;
+mod dequantize;
 mod expand;
+mod float_quant;
+mod gather;
 mod layer_norm;
+mod lrn;
 mod matmul;
 mod max_pool;
 mod pad;
+mod quantize;
 mod reduce;
 mod reshape;
+mod resize;
+mod reverse;
+mod select;
 mod slice;
 mod softmax;
+mod threshold;
 mod transpose;
 mod unary;
 mod upsample;
 mod window;
 
+pub use arg_reduce::ArgReduce;
 pub use avg_pool::AvgPool;
 pub use batch_norm::BatchNorm;
 pub use binary::Binary;
+pub use bitwise::Bitwise;
+pub use cast::Cast;
+pub use compare::Compare;
 pub use concat::Concat;
 pub use conv::Conv;
 pub use conv_transpose::ConvTranspose;
 pub use dense::Dense;
+pub use dequantize::Dequantize;
 pub use expand::Expand;
+pub use float_quant::{FloatOverflow, FloatQuant};
+pub use gather::Gather;
 pub use layer_norm::LayerNorm;
+pub use lrn::Lrn;
 pub use matmul::MatMul;
 pub use max_pool::MaxPool;
 pub use pad::{Pad, PadMode};
+pub use quantize::{Quantize, QuantizeOrder};
 pub use reduce::{Reduce, ReduceFn};
 pub use reshape::Reshape;
+pub use resize::{Coordinates, NearestMode, Resize, ResizeMode};
+pub use reverse::Reverse;
+pub use select::Select;
 pub use slice::Slice;
 pub use softmax::Softmax;
+pub use threshold::Threshold;
 pub use transpose::Transpose;
 pub use unary::Unary;
 pub use upsample::{Upsample, UpsampleMode};
@@ -51,7 +84,7 @@ pub use window::Window;
 
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor, for_each_index};
-use crate::types::{Shape, TensorType};
+use crate::types::{ElemType, Shape, TensorType};
 
 /// Why an op refuses its operands or attributes.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -172,6 +205,32 @@ ops! {
     Expand,
     /// Enlargement by whole factors.
     Upsample,
+    /// Another size by interpolation.
+    Resize,
+    /// Axes in reverse.
+    Reverse,
+    /// Cells picked by their index.
+    Gather,
+    /// One of two, element by element.
+    Select,
+    /// Where the greatest or least element is.
+    ArgReduce,
+    /// A comparison of two elements.
+    Compare,
+    /// Logic and shifts.
+    Bitwise,
+    /// The same number in another type.
+    Cast,
+    /// Floats to integer codes.
+    Quantize,
+    /// Integer codes to floats.
+    Dequantize,
+    /// Floats to fewer floats.
+    FloatQuant,
+    /// How many thresholds are reached.
+    Threshold,
+    /// Normalisation over neighbouring channels.
+    Lrn,
 }
 
 /// Checks the number of operands.
@@ -197,6 +256,34 @@ pub(crate) fn floats<'a>(inputs: &[&'a Tensor], i: usize) -> Result<&'a [f32], O
         .get(i)
         .and_then(|t| t.as_f32())
         .ok_or_else(|| format!("operand {i} holds no floats to evaluate").into())
+}
+
+/// Checks that an operand is float, or integers.
+pub(crate) fn float_or_integer(t: &TensorType) -> Result<(), OpError> {
+    if t.elem.is_float() || t.elem.is_integer() {
+        return Ok(());
+    }
+    Err(format!("expected an f32 or integer operand, found {t}").into())
+}
+
+/// Checks that an axis exists; returns its extent.
+pub(crate) fn check_axis(axis: usize, t: &TensorType) -> Result<usize, OpError> {
+    t.shape.get(axis).copied().ok_or_else(|| format!("axis {axis} of a tensor of shape {}", t.shape).into())
+}
+
+/// The codes of operand `i`.
+pub(crate) fn codes(inputs: &[&Tensor], i: usize) -> Result<Vec<i64>, OpError> {
+    let fault = || OpError(format!("operand {i} holds no integers to evaluate"));
+    let t = inputs.get(i).ok_or_else(fault)?;
+    (0..t.len()).map(|k| t.data.code(k)).collect::<Option<_>>().ok_or_else(fault)
+}
+
+/// Integers as the data of a tensor of type `elem`; of those that do not fit, the low bits.
+pub(crate) fn wrapped(elem: &ElemType, values: impl IntoIterator<Item = i64>) -> Data {
+    match elem {
+        ElemType::Int(int) => Data::from_codes(elem, values.into_iter().map(|v| int.wrap(v))),
+        _ => Data::from_codes(elem, values),
+    }
 }
 
 /// Checks that `axes` are distinct axes below `rank`, in rising order.

@@ -1,6 +1,9 @@
 //! More cells at the borders: a constant, the mirrored inside, or the border itself.
+//!
+//! One operand, of floats or of any integer type, which must have the constant; the result has its type but for the
+//! extents.
 
-use super::{OpDef, OpError, all_float, arity, floats};
+use super::{OpDef, OpError, arity, float_or_integer};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor, for_each_index};
 use crate::types::TensorType;
@@ -52,8 +55,14 @@ impl OpDef for Pad {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
         arity(inputs, 1, 1)?;
-        all_float(inputs)?;
         let x = inputs[0];
+        float_or_integer(x)?;
+        if let PadMode::Constant(value) = self.mode
+            && !x.elem.is_float()
+            && !(value.trunc() == value && x.elem.has_code(value as i64))
+        {
+            return Err(format!("{} has no code {value} to pad with", x.elem).into());
+        }
         if self.before.len() != x.rank() || self.after.len() != x.rank() {
             return Err(format!("before and after need {} entries each", x.rank()).into());
         }
@@ -70,14 +79,14 @@ impl OpDef for Pad {
             }
             dims[a] = dims[a].saturating_add(self.before[a]).saturating_add(self.after[a]);
         }
-        Ok(TensorType::f32(dims, x.layout))
+        Ok(TensorType::new(x.elem.clone(), dims, x.layout))
     }
 
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
-        let x = floats(inputs, 0)?;
         let shape = &inputs[0].ty.shape;
         let strides = shape.strides();
-        let mut y = Vec::with_capacity(out.shape.num_elements());
+        // Where each element comes from; nowhere if it is the constant.
+        let mut from = Vec::with_capacity(out.shape.num_elements());
         for_each_index(&out.shape, |at| {
             let mut offset = Some(0);
             for a in 0..at.len() {
@@ -92,13 +101,16 @@ impl OpDef for Pad {
                 };
                 offset = offset.zip(source).map(|(o, s)| o + s * strides[a]);
             }
-            y.push(match (offset, self.mode) {
-                (Some(o), _) => x[o],
-                (None, PadMode::Constant(value)) => value,
-                (None, _) => f32::NAN,
-            });
+            from.push(offset);
         });
-        Ok(Data::F32(y))
+        let value = if let PadMode::Constant(value) = self.mode { value } else { 0.0 };
+        Ok(match &inputs[0].data {
+            Data::F32(x) => Data::F32(from.into_iter().map(|o| o.map_or(value, |o| x[o])).collect()),
+            x => {
+                let cell = |o: Option<usize>| o.and_then(|o| x.code(o)).unwrap_or(value as i64);
+                Data::from_codes(&out.elem, from.into_iter().map(cell))
+            }
+        })
     }
 }
 
@@ -119,5 +131,20 @@ mod tests {
         assert_eq!(run(PadMode::Edge), Data::F32(vec![1., 1., 1., 2., 3., 3.]));
         let far = Pad { before: vec![3], after: vec![0], mode: PadMode::Reflect };
         assert!(far.infer(&[&x.ty]).is_err());
+    }
+
+    #[test]
+    fn integers_are_padded_with_codes_that_they_have() {
+        use crate::types::ElemType;
+        let ty = TensorType::new(ElemType::Bipolar, [2], Layout::channels_last(0));
+        let x = Tensor::codes(ty, [-1, 1]);
+        let op = |mode| Pad { before: vec![1], after: vec![1], mode };
+        let run = |mode| op(mode).eval(&[&x], &op(mode).infer(&[&x.ty]).unwrap()).unwrap();
+        assert_eq!(run(PadMode::Constant(-1.0)), Data::I8(vec![-1, -1, 1, -1]));
+        assert_eq!(run(PadMode::Reflect), Data::I8(vec![1, -1, 1, -1]));
+        assert_eq!(run(PadMode::Edge), Data::I8(vec![-1, -1, 1, 1]));
+        for value in [0.0, 0.5, f32::NAN, f32::NEG_INFINITY] {
+            assert!(op(PadMode::Constant(value)).infer(&[&x.ty]).is_err(), "{value}");
+        }
     }
 }

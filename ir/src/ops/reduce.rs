@@ -1,11 +1,13 @@
 //! Sum, mean, maximum, minimum, product or sum of squares over whole axes; global pooling is one of these.
 //!
-//! One operand. The reduced axes stay with extent 1 when `keep` is set, and vanish otherwise.
+//! One operand, of floats; all but the mean take an `Int` too, where the low bits of the true result stay, and
+//! maximum and minimum a `Bit`. The reduced axes stay with extent 1 when `keep` is set, and vanish otherwise. Over no
+//! cells at all, a maximum is the least number that the type has, and a minimum the greatest.
 
-use super::{OpDef, OpError, all_float, arity, blocks, check_axes, floats};
+use super::{OpDef, OpError, all_float, arity, blocks, check_axes, codes, floats, wrapped};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor};
-use crate::types::{Layout, TensorType};
+use crate::types::{ElemType, Layout, TensorType};
 
 /// What is computed over the axes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -56,23 +58,37 @@ impl OpDef for Reduce {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
         arity(inputs, 1, 1)?;
-        all_float(inputs)?;
         let x = inputs[0];
-        check_axes(&self.axes, x.rank())?;
-        if self.keep {
-            let dims: Vec<usize> =
-                (0..x.rank()).map(|a| if self.axes.contains(&a) { 1 } else { x.shape[a] }).collect();
-            return Ok(TensorType::f32(dims, x.layout));
+        let fits = match x.elem {
+            ElemType::Int(_) => self.f != ReduceFn::Mean,
+            ElemType::Bit => matches!(self.f, ReduceFn::Max | ReduceFn::Min),
+            _ => false,
+        };
+        if !fits {
+            all_float(inputs)?;
         }
-        let rest: Vec<usize> = (0..x.rank()).filter(|a| !self.axes.contains(a)).collect();
-        let dims: Vec<usize> = rest.iter().map(|&a| x.shape[a]).collect();
-        let layout = if rest.is_empty() { Layout::anonymous(0) } else { x.layout.permuted(&rest) };
-        Ok(TensorType::f32(dims, layout))
+        check_axes(&self.axes, x.rank())?;
+        Ok(reduced(x, &self.axes, self.keep))
     }
 
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
-        let x = floats(inputs, 0)?;
         let (bases, cells) = blocks(&inputs[0].ty.shape, &self.axes);
+        if !out.elem.is_float() {
+            let x = codes(inputs, 0)?;
+            let (lo, hi) = out.elem.code_range().unwrap_or_default();
+            let of = |base: usize| {
+                let values = cells.iter().map(|c| x[base + c]);
+                match self.f {
+                    ReduceFn::Sum | ReduceFn::Mean => values.fold(0, i64::wrapping_add),
+                    ReduceFn::Max => values.max().unwrap_or(lo),
+                    ReduceFn::Min => values.min().unwrap_or(hi),
+                    ReduceFn::Prod => values.fold(1, i64::wrapping_mul),
+                    ReduceFn::SumSquare => values.map(|v| v.wrapping_mul(v)).fold(0, i64::wrapping_add),
+                }
+            };
+            return Ok(wrapped(&out.elem, bases.into_iter().map(of)));
+        }
+        let x = floats(inputs, 0)?;
         let mut y = Vec::with_capacity(out.shape.num_elements());
         for base in bases {
             let values = cells.iter().map(|c| f64::from(x[base + c]));
@@ -91,6 +107,19 @@ impl OpDef for Reduce {
     }
 }
 
+/// The type after a reduction that keeps the element type.
+pub(super) fn reduced(x: &TensorType, axes: &[usize], keep: bool) -> TensorType {
+    if keep {
+        let dims: Vec<usize> =
+            (0..x.rank()).map(|a| if axes.contains(&a) { 1 } else { x.shape[a] }).collect();
+        return TensorType::new(x.elem.clone(), dims, x.layout);
+    }
+    let rest: Vec<usize> = (0..x.rank()).filter(|a| !axes.contains(a)).collect();
+    let dims: Vec<usize> = rest.iter().map(|&a| x.shape[a]).collect();
+    let layout = if rest.is_empty() { Layout::anonymous(0) } else { x.layout.permuted(&rest) };
+    TensorType::new(x.elem.clone(), dims, layout)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +136,26 @@ mod tests {
         assert_eq!(run(ReduceFn::Max, true), ("f32[1,1,2] hwc".to_string(), Data::F32(vec![7., 6.])));
         assert_eq!(run(ReduceFn::Min, true).1, Data::F32(vec![1., -8.]));
         assert_eq!(run(ReduceFn::SumSquare, false).1, Data::F32(vec![84., 120.]));
+    }
+
+    #[test]
+    fn integers_wrap_and_empty_sets_have_bounds() {
+        let run = |f, elem: ElemType, v: &[i64]| {
+            let x = Tensor::codes(TensorType::new(elem, [v.len()], Layout::channels_last(0)), v.to_vec());
+            let op = Reduce { f, axes: vec![0], keep: false };
+            op.eval(&[&x], &op.infer(&[&x.ty]).unwrap()).unwrap().code(0).unwrap()
+        };
+        let i8 = || ElemType::signed(8);
+        assert_eq!(run(ReduceFn::Sum, i8(), &[100, 100]), -56);
+        assert_eq!(run(ReduceFn::Prod, i8(), &[-3, 5]), -15);
+        assert_eq!(run(ReduceFn::SumSquare, i8(), &[3, 4]), 25);
+        assert_eq!([run(ReduceFn::Max, i8(), &[-5, -7]), run(ReduceFn::Min, i8(), &[-5, -7])], [-5, -7]);
+        assert_eq!([run(ReduceFn::Max, i8(), &[]), run(ReduceFn::Min, i8(), &[])], [-128, 127]);
+        assert_eq!(
+            [run(ReduceFn::Max, ElemType::Bit, &[0, 1]), run(ReduceFn::Max, ElemType::Bit, &[])],
+            [1, 0]
+        );
+        let x = TensorType::new(i8(), [2], Layout::channels_last(0));
+        assert!(Reduce { f: ReduceFn::Mean, axes: vec![0], keep: false }.infer(&[&x]).is_err());
     }
 }

@@ -1,14 +1,15 @@
 //! Functions of one element: activations and elementary functions.
 //!
-//! One operand; the result has its type. Evaluated in double precision and rounded once, so that the result
-//! does not depend on a machine's own mathematical library.
+//! One operand, of floats; the result has its type. Evaluated in double precision and rounded once, so that the
+//! result does not depend on a machine's own mathematical library. `relu`, `clip` (with bounds that are integers
+//! or infinite), `abs`, `neg` and `sign` take an `Int` too; the low bits of the true result stay.
 //!
 //! To add one: a line in the table below and an arm in [`Unary::apply`].
 
-use super::{OpDef, OpError, all_float, arity, floats};
+use super::{OpDef, OpError, all_float, arity, codes, floats, wrapped};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor};
-use crate::types::TensorType;
+use crate::types::{ElemType, IntType, TensorType};
 
 /// Declares the functions with their names and parameters, and their text.
 macro_rules! functions {
@@ -40,11 +41,18 @@ macro_rules! functions {
             }
             fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
                 arity(inputs, 1, 1)?;
-                all_float(inputs)?;
+                match inputs[0].elem {
+                    ElemType::Int(int) if self.takes(int) => {}
+                    _ => all_float(inputs)?,
+                }
                 Ok(inputs[0].clone())
             }
-            fn eval(&self, inputs: &[&Tensor], _: &TensorType) -> Result<Data, OpError> {
-                Ok(Data::F32(floats(inputs, 0)?.iter().map(|&x| self.apply(x)).collect()))
+            fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
+                if out.elem.is_float() {
+                    return Ok(Data::F32(floats(inputs, 0)?.iter().map(|&x| self.apply(x)).collect()));
+                }
+                let y: Option<Vec<i64>> = codes(inputs, 0)?.into_iter().map(|x| self.apply_int(x)).collect();
+                Ok(wrapped(&out.elem, y.ok_or("is no function of integers")?))
             }
         }
     };
@@ -161,6 +169,14 @@ functions! {
     Neg = "neg",
     /// The error function
     Erf = "erf",
+    /// The greatest integer up to `x`
+    Floor = "floor",
+    /// The least integer from `x` on
+    Ceil = "ceil",
+    /// The nearest integer, ties to the even one
+    Round = "round",
+    /// −1 below 0, 1 above, 0 at 0
+    Sign = "sign",
 }
 
 impl Unary {
@@ -183,6 +199,33 @@ impl Unary {
             _ => {}
         }
         self.apply_f64(f64::from(x)) as f32
+    }
+
+    /// Whether it is a function of integers of that type.
+    fn takes(self, int: IntType) -> bool {
+        let inside = |x: i64| self.apply_int(x).is_some_and(|y| (int.min()..=int.max()).contains(&y));
+        match self {
+            Unary::Clip { .. } => inside(int.min()) && inside(int.max()),
+            _ => self.apply_int(0).is_some(),
+        }
+    }
+
+    /// The function of an integer, where it is one; of results that do not fit 64 bits, the low ones stay.
+    pub fn apply_int(self, x: i64) -> Option<i64> {
+        // A float that is an integer or infinite is one of 128 bits, or as good as one.
+        let bound = |b: f32| (b.trunc() == b).then_some(b as i128);
+        Some(match self {
+            Unary::Relu => x.max(0),
+            Unary::Clip { lo, hi } => {
+                let (lo, hi) = (bound(lo)?, bound(hi)?);
+                let clipped = if i128::from(x) < lo { lo } else { i128::from(x).min(hi) };
+                i64::try_from(clipped).ok()?
+            }
+            Unary::Abs => x.wrapping_abs(),
+            Unary::Neg => x.wrapping_neg(),
+            Unary::Sign => x.signum(),
+            _ => return None,
+        })
     }
 
     fn apply_f64(self, x: f64) -> f64 {
@@ -274,6 +317,15 @@ impl Unary {
             Unary::Square => x * x,
             Unary::Reciprocal => 1.0 / x,
             Unary::Erf => libm::erf(x),
+            Unary::Floor => x.floor(),
+            Unary::Ceil => x.ceil(),
+            Unary::Round => x.round_ties_even(),
+            Unary::Sign => match x {
+                _ if x > 0.0 => 1.0,
+                _ if x < 0.0 => -1.0,
+                _ if x == 0.0 => 0.0,
+                _ => x,
+            },
         }
     }
 }
@@ -296,6 +348,43 @@ mod tests {
         assert_eq!(Unary::LogSigmoid.apply(-1000.0), -1000.0);
         assert_eq!(Unary::Silu.apply(-1000.0), 0.0);
         assert_eq!(Unary::Mish.apply(1000.0), 1000.0);
+    }
+
+    #[test]
+    fn integers_stay_integers() {
+        use crate::types::Layout;
+        let run = |f: Unary, int, v: [i64; 3]| {
+            let x = Tensor::codes(TensorType::new(ElemType::Int(int), [3], Layout::channels_last(0)), v);
+            let y = Tensor { data: f.eval(&[&x], &f.infer(&[&x.ty]).unwrap()).unwrap(), ty: x.ty };
+            assert_eq!(y.fault(), None);
+            [0, 1, 2].map(|i| y.data.code(i).unwrap())
+        };
+        let i8 = IntType::signed(8);
+        assert_eq!(run(Unary::Relu, i8, [-1, 0, 5]), [0, 0, 5]);
+        assert_eq!(run(Unary::Abs, i8, [-1, -128, 5]), [1, -128, 5]);
+        assert_eq!(run(Unary::Neg, i8, [-1, -128, 5]), [1, -128, -5]);
+        assert_eq!(run(Unary::Neg, IntType::unsigned(8), [1, 0, 255]), [255, 0, 1]);
+        assert_eq!(run(Unary::Sign, i8, [-9, 0, 9]), [-1, 0, 1]);
+        assert_eq!(run(Unary::Clip { lo: -2.0, hi: f32::INFINITY }, i8, [-9, 0, 9]), [-2, 0, 9]);
+        let x = TensorType::new(ElemType::signed(8), [3], Layout::channels_last(0));
+        for f in [
+            Unary::Clip { lo: 0.5, hi: 2.0 },
+            Unary::Clip { lo: 200.0, hi: 300.0 },
+            Unary::Clip { lo: 0.0, hi: f32::NAN },
+            Unary::Exp,
+        ] {
+            assert!(f.infer(&[&x]).is_err(), "{f:?}");
+        }
+        assert!(Unary::Clip { lo: 0.0, hi: 200.0 }.infer(&[&x]).is_ok());
+    }
+
+    #[test]
+    fn rounding_functions() {
+        let all = |f: Unary| [-1.5, -0.5, 0.5, 1.5, 2.5, -0.0].map(|x| f.apply(x));
+        assert_eq!(all(Unary::Floor), [-2.0, -1.0, 0.0, 1.0, 2.0, 0.0]);
+        assert_eq!(all(Unary::Ceil), [-1.0, 0.0, 1.0, 2.0, 3.0, 0.0]);
+        assert_eq!(all(Unary::Round), [-2.0, 0.0, 0.0, 2.0, 2.0, 0.0]);
+        assert_eq!(all(Unary::Sign), [-1.0, -1.0, 1.0, 1.0, 1.0, 0.0]);
     }
 
     #[test]

@@ -339,10 +339,6 @@ impl Cursor<'_> {
     fn elem(&mut self) -> Result<ElemType, String> {
         let word = self.any_word()?;
         match word.as_str() {
-            "f32" => Ok(ElemType::F32),
-            "bipolar" => Ok(ElemType::Bipolar),
-            "ternary" => Ok(ElemType::Ternary),
-            "bit" => Ok(ElemType::Bit),
             "fixed" | "ufixed" => {
                 self.mark('<')?;
                 let width: u8 = self.number("a width")?;
@@ -353,16 +349,15 @@ impl Cursor<'_> {
                 Ok(ElemType::Fixed(Q { signed: word == "fixed", width, frac }))
             }
             "quant" => self.affine(),
-            other => int_type(other)
-                .map(ElemType::Int)
-                .ok_or_else(|| format!("there is no element type `{other}`")),
+            other => ElemType::from_name(other).ok_or_else(|| format!("there is no element type `{other}`")),
         }
     }
 
     fn affine(&mut self) -> Result<ElemType, String> {
         self.mark('<')?;
         let word = self.any_word()?;
-        let int = int_type(&word).ok_or_else(|| format!("expected an integer type, found `{word}`"))?;
+        let int =
+            IntType::from_name(&word).ok_or_else(|| format!("expected an integer type, found `{word}`"))?;
         self.mark(',')?;
         let mut axis = None;
         if self.word("axis").is_ok() {
@@ -399,7 +394,13 @@ impl Cursor<'_> {
 
     fn attr(&mut self) -> Result<Attr, String> {
         if self.peek() == Some(&Token::Mark('[')) {
-            return Ok(Attr::Ints(self.list(|c| c.number::<i64>("an integer"))?));
+            let words = self.list(Self::any_word)?;
+            let ints: Option<Vec<i64>> = words.iter().map(|w| w.parse().ok()).collect();
+            let floats = || words.iter().map(|w| w.parse().ok()).collect::<Option<Vec<f32>>>();
+            return ints
+                .map(Attr::Ints)
+                .or_else(|| floats().map(Attr::Floats))
+                .ok_or_else(|| format!("expected a list of numbers, found [{}]", words.join(",")));
         }
         let word = self.any_word()?;
         if let Ok(i) = word.parse::<i64>() {
@@ -426,10 +427,4 @@ impl Cursor<'_> {
         self.mark(')')?;
         Ok(Origin::new(&format, &file, &place, &layer))
     }
-}
-
-fn int_type(word: &str) -> Option<IntType> {
-    let signed = word.starts_with('i');
-    let width = word.strip_prefix(['i', 'u'])?.parse().ok()?;
-    Some(IntType { signed, width }).filter(|i| i.is_valid())
 }

@@ -38,6 +38,17 @@ impl IntType {
         let bits = u32::from(self.width.clamp(1, 64)) - u32::from(self.signed);
         i64::MAX >> (63 - bits.min(63))
     }
+    /// The value with the same low bits: what is left of `value` in a register of this type.
+    pub fn wrap(self, value: i64) -> i64 {
+        let spare = 64 - u32::from(self.width.clamp(1, 64));
+        if self.signed { value << spare >> spare } else { ((value as u64) << spare >> spare) as i64 }
+    }
+    /// The type that is called so, `i8` or `u12`, if it is valid.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let signed = name.starts_with('i');
+        let width = name.strip_prefix(['i', 'u'])?.parse().ok()?;
+        Some(Self { signed, width }).filter(|i| i.is_valid())
+    }
     /// The narrowest type that holds every value of `lo..=hi`; signed only if `lo` is negative.
     pub fn covering(lo: i64, hi: i64) -> Self {
         let bits = |v: i64| (64 - (if v < 0 { !v } else { v }).leading_zeros()) as u8;
@@ -142,6 +153,20 @@ impl ElemType {
     /// Whether elements are floats.
     pub fn is_float(&self) -> bool {
         matches!(self, ElemType::F32)
+    }
+    /// Whether an element is an integer and the code is its value: `Int`, `Bipolar`, `Ternary` and `Bit`.
+    pub fn is_integer(&self) -> bool {
+        matches!(self, ElemType::Int(_) | ElemType::Bipolar | ElemType::Ternary | ElemType::Bit)
+    }
+    /// The type of that name, for types whose name is one word.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "f32" => Some(ElemType::F32),
+            "bipolar" => Some(ElemType::Bipolar),
+            "ternary" => Some(ElemType::Ternary),
+            "bit" => Some(ElemType::Bit),
+            other => IntType::from_name(other).map(ElemType::Int),
+        }
     }
     /// The least and the greatest code, for every type but floats. `Bipolar` has no code 0 between them.
     pub fn code_range(&self) -> Option<(i64, i64)> {
@@ -253,6 +278,29 @@ mod tests {
         assert_eq!((IntType::signed(64).min(), IntType::signed(64).max()), (i64::MIN, i64::MAX));
         assert_eq!((IntType::unsigned(1).min(), IntType::unsigned(1).max()), (0, 1));
         assert_eq!(IntType::unsigned(63).max(), i64::MAX);
+    }
+
+    #[test]
+    fn wrapping_keeps_the_low_bits() {
+        for (ty, value, want) in [
+            (IntType::signed(8), 128, -128),
+            (IntType::signed(8), -129, 127),
+            (IntType::unsigned(8), -1, 255),
+            (IntType::unsigned(8), 256, 0),
+            (IntType::signed(64), i64::MIN, i64::MIN),
+            (IntType::unsigned(63), -1, i64::MAX),
+            (IntType::signed(1), 1, -1),
+        ] {
+            assert_eq!(ty.wrap(value), want, "{ty} of {value}");
+        }
+    }
+
+    #[test]
+    fn names_of_one_word() {
+        for name in ["f32", "bipolar", "ternary", "bit", "i1", "u63", "i64"] {
+            assert_eq!(ElemType::from_name(name).map(|e| e.to_string()), Some(name.to_string()));
+        }
+        assert!(["u64", "i0", "i", "fixed", "i8x", "i-8"].iter().all(|n| ElemType::from_name(n).is_none()));
     }
 
     #[test]

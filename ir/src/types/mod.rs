@@ -2,10 +2,12 @@
 
 mod elem;
 mod layout;
+mod rounding;
 mod shape;
 
 pub use elem::{Affine, ElemType, IntType, Q};
 pub use layout::Layout;
+pub use rounding::Rounding;
 pub use shape::Shape;
 
 use std::fmt;
