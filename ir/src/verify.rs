@@ -4,7 +4,7 @@
 //! |---|---|
 //! | imported | handles exist, nodes come after what they read, every type is what its op infers, names are unique, constants have the elements that they say, no tensor is too large to count |
 //! | canonical | every value whose layout names a channel axis that a convolution, pooling or normalisation reads has it last; no identity nodes |
-//! | folded | no node computes a constant |
+//! | folded | no node computes a constant, but for dequantizations: they say that a weight is quantized |
 //! | quantized, lowered | no float value |
 
 use crate::arena::Handle;
@@ -122,7 +122,8 @@ fn stage_fault(graph: &Graph, node: &Node) -> Option<String> {
             return Some("moves nothing".to_string());
         }
     }
-    if graph.stage >= Stage::Folded && node.inputs.iter().all(|&v| graph.const_of(v).is_some()) {
+    let constant = || node.inputs.iter().all(|&v| graph.const_of(v).is_some());
+    if graph.stage >= Stage::Folded && constant() && !matches!(node.op, Op::Dequantize(_)) {
         return Some("computes a constant".to_string());
     }
     if graph.stage >= Stage::Quantized && graph.ty(node.output).elem.is_float() {

@@ -94,6 +94,11 @@ pub fn unary(f: Unary) -> (&'static str, String) {
         Unary::Abs => "return std::fabs(x);".to_string(),
         Unary::Neg => "return -x;".to_string(),
         Unary::Erf => "return std::erf(x);".to_string(),
+        Unary::Floor => "return std::floor(x);".to_string(),
+        Unary::Ceil => "return std::ceil(x);".to_string(),
+        // The nearest, ties to even, in the rounding mode that every program starts in.
+        Unary::Round => "return std::nearbyint(x);".to_string(),
+        Unary::Sign => "return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x == 0.0f ? 0.0f : x;".to_string(),
     };
     (f.name(), body)
 }
@@ -109,6 +114,10 @@ pub fn binary(f: Binary) -> (&'static str, &'static str) {
         Binary::Min => "return a < b || a != a ? a : b;",
         Binary::Pow => "return std::pow(a, b);",
         Binary::Prelu => "return a >= 0.0f ? a : a * b;",
+        Binary::Mod => {
+            "const float r = std::fmod(a, b);\n    return r == 0.0f ? std::copysign(r, b) : (r < 0.0f) != (b < 0.0f) ? r + b : r;"
+        }
+        Binary::Fmod => "return std::fmod(a, b);",
     };
     (f.name(), body)
 }

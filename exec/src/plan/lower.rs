@@ -18,7 +18,8 @@ pub(super) fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, Diagnos
     place(graph, options, steps, &alias)
 }
 
-fn check_floats(graph: &Graph) -> Result<(), Diagnostics> {
+/// Refuses graphs that hold anything but floats.
+pub(super) fn check_floats(graph: &Graph) -> Result<(), Diagnostics> {
     let mut found = Diagnostics::new();
     let mut check = |at: Location, v: ValueId| {
         if !graph.ty(v).elem.is_float() {
@@ -153,6 +154,7 @@ impl<'g> Lowering<'g> {
             Op::Transpose(_) | Op::Slice(_) | Op::Expand(_) | Op::Pad(_) | Op::Upsample(_) => {
                 self.gather(node)
             }
+            Op::Reverse(_) => self.gather(node),
             _ => None,
         };
         Ok(fast.unwrap_or_else(|| {
@@ -280,7 +282,7 @@ impl<'g> Lowering<'g> {
             Binary::Div => kernels::Binary::Div,
             Binary::Max => kernels::Binary::Max,
             Binary::Min => kernels::Binary::Min,
-            Binary::Pow | Binary::Prelu => {
+            Binary::Pow | Binary::Prelu | Binary::Mod | Binary::Fmod => {
                 return Some((Work::BinaryPlain(f), node.inputs.clone()));
             }
         };

@@ -1,14 +1,15 @@
 //! Evaluates what depends on constants alone.
 //!
-//! In: any graph. Out: no node has constant operands only; each such node is replaced by a constant that holds
-//! its reference evaluation. Refuses, naming the node, to make a constant of more than `limit` elements or to spend
-//! more than `steps` elementary steps on one: a file of a few bytes must not become gigabytes.
+//! In: any graph. Out: no node has constant operands only, but for dequantizations, which say that a weight is
+//! quantized; each such node is replaced by a constant that holds its reference evaluation. Refuses, naming the
+//! node, to make a constant of more than `limit` elements or to spend more than `steps` elementary steps on one: a
+//! file of a few bytes must not become gigabytes.
 
 use crate::analysis::work;
 use crate::pass::{Change, Claim, OptionInfo, OptionKind, Pass, PassCx, PassInfo};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use unfloat_ir::{Diagnostic, Diagnostics, Graph, Node, OpDef, Patch, Stage, Tensor, ValueId};
+use unfloat_ir::{Diagnostic, Diagnostics, Graph, Node, Op, OpDef, Patch, Stage, Tensor, ValueId};
 
 /// The pass `fold-constants`.
 pub struct FoldConstants;
@@ -16,8 +17,9 @@ pub struct FoldConstants;
 static INFO: PassInfo = PassInfo {
     name: "fold-constants",
     summary: "evaluate nodes that depend on constants alone",
-    details: "Each such node becomes a constant that holds its reference evaluation. A constant beyond the limits \
-              is an error that names its node.",
+    details: "Each such node becomes a constant that holds its reference evaluation; a dequantization of constant \
+              codes stays, since it says that a weight is quantized. A constant beyond the limits is an error that \
+              names its node.",
     options: &[
         OptionInfo {
             name: "limit",
@@ -45,7 +47,7 @@ impl Pass for FoldConstants {
         let mut found = Diagnostics::new();
         let mut made: BTreeMap<ValueId, Option<Arc<Tensor>>> = BTreeMap::new();
         let mut patch = Patch::new(graph);
-        for (_, node) in graph.live_nodes() {
+        for (_, node) in graph.live_nodes().filter(|(_, n)| !matches!(n.op, Op::Dequantize(_))) {
             // `None` for a constant that was refused: its readers are not blamed too.
             let operand =
                 |v: &ValueId| made.get(v).cloned().or_else(|| graph.const_of(*v).map(|t| Some(t.clone())));

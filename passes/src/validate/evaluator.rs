@@ -50,21 +50,12 @@ impl Evaluator for Reference {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Native;
 
-impl Native {
-    fn takes(graph: &Graph) -> bool {
-        graph
-            .live_nodes()
-            .all(|(_, n)| n.inputs.iter().chain([&n.output]).all(|&v| graph.ty(v).elem.is_float()))
-            && graph.outputs().iter().all(|o| graph.ty(o.value).elem.is_float())
-    }
-}
-
 impl Evaluator for Native {
     fn name(&self, graph: &Graph) -> &'static str {
-        if Native::takes(graph) { "native executor" } else { Reference.name(graph) }
+        if Plan::takes(graph) { "native executor" } else { Reference.name(graph) }
     }
     fn cost(&self, graph: &Graph) -> u64 {
-        if !Native::takes(graph) {
+        if !Plan::takes(graph) {
             return Reference.cost(graph);
         }
         let cost = |node: &Node| {
@@ -78,7 +69,7 @@ impl Evaluator for Native {
         graph.live_nodes().fold(0, |sum: u64, (_, n)| sum.saturating_add(cost(n)))
     }
     fn prepare<'g>(&self, graph: &'g Graph, wanted: &[ValueId]) -> Result<Prepared<'g>, Diagnostics> {
-        if !Native::takes(graph) {
+        if !Plan::takes(graph) {
             return Reference.prepare(graph, wanted);
         }
         let shown = graph.outputs().len();

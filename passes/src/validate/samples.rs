@@ -1,6 +1,7 @@
 //! The inputs on which claims are measured: few, the same on every machine, and of every kind.
 
-use unfloat_ir::{Data, ElemType, Graph, Tensor, TensorType};
+use std::collections::BTreeMap;
+use unfloat_ir::{Data, ElemType, Graph, Node, Op, Tensor, ValueId};
 
 /// Steele, Lea and Flood's SplitMix64 (2014): 64 bits per step, every seed is good.
 #[derive(Clone, Debug)]
@@ -39,19 +40,48 @@ impl SplitMix64 {
 }
 
 /// Sample `n` of a graph: one tensor per input. Kinds take turns: normal numbers, pixels of `0..256`, numbers of
-/// large and of hardly any magnitude with exact zeros and ones between, and numbers of `0..1`.
+/// large and of hardly any magnitude with exact zeros and ones between, and numbers of `0..1`. Codes are any that the
+/// type has; those that are indices are cells that exist.
 pub fn sample(graph: &Graph, seed: u64, n: usize) -> Vec<Tensor> {
-    let tensor = |i: usize, ty: &TensorType| {
+    let limits = limits(graph);
+    let tensor = |i: usize, v: ValueId| {
+        let ty = graph.ty(v);
+        let limit = limits.get(&v).copied();
         let mut random =
             SplitMix64::new(seed ^ ((n as u64) << 32 | i as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
         let len = ty.shape.num_elements();
         let data = match &ty.elem {
             ElemType::F32 => Data::F32((0..len).map(|_| element(&mut random, n)).collect()),
-            elem => Data::from_codes(elem, (0..len).map(|_| code(&mut random, elem)).collect::<Vec<_>>()),
+            elem => {
+                Data::from_codes(elem, (0..len).map(|_| code(&mut random, elem, limit)).collect::<Vec<_>>())
+            }
         };
         Tensor { ty: ty.clone(), data }
     };
-    graph.inputs().iter().enumerate().map(|(i, &v)| tensor(i, graph.ty(v))).collect()
+    graph.inputs().iter().enumerate().map(|(i, &v)| tensor(i, v)).collect()
+}
+
+/// How many cells the values choose among that are indices, directly or through ops that only move or cast them.
+fn limits(graph: &Graph) -> BTreeMap<ValueId, usize> {
+    let mut limits = BTreeMap::new();
+    let nodes: Vec<&Node> = graph.live_nodes().map(|(_, n)| n).collect();
+    for node in nodes.into_iter().rev() {
+        let limit = match &node.op {
+            Op::Gather(g) => Some((node.inputs[1], graph.ty(node.inputs[0]).shape[g.axis])),
+            Op::Cast(_)
+            | Op::Reshape(_)
+            | Op::Transpose(_)
+            | Op::Slice(_)
+            | Op::Expand(_)
+            | Op::Reverse(_) => limits.get(&node.output).map(|&n| (node.inputs[0], n)),
+            _ => None,
+        };
+        if let Some((value, n)) = limit {
+            let least = limits.entry(value).or_insert(n);
+            *least = n.min(*least);
+        }
+    }
+    limits
 }
 
 fn element(random: &mut SplitMix64, kind: usize) -> f32 {
@@ -64,11 +94,14 @@ fn element(random: &mut SplitMix64, kind: usize) -> f32 {
     }
 }
 
-fn code(random: &mut SplitMix64, elem: &ElemType) -> i64 {
+fn code(random: &mut SplitMix64, elem: &ElemType, limit: Option<usize>) -> i64 {
     if *elem == ElemType::Bipolar {
         return if random.below(2) == 0 { -1 } else { 1 };
     }
-    let (lo, hi) = elem.code_range().unwrap_or((0, 0));
+    let (mut lo, mut hi) = elem.code_range().unwrap_or((0, 0));
+    if let Some(cells) = limit.and_then(|n| i64::try_from(n).ok()) {
+        (lo, hi) = (lo.max(-cells), hi.min(cells - 1));
+    }
     let count = u64::try_from(i128::from(hi) - i128::from(lo) + 1).unwrap_or(u64::MAX);
     lo.wrapping_add_unsigned(random.below(count))
 }
@@ -97,7 +130,8 @@ pub fn nudged(tensor: &Tensor, seed: u64) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unfloat_ir::{IntType, Layout};
+    use unfloat_ir::ops::{Cast, Gather};
+    use unfloat_ir::{IntType, Layout, Origin, TensorType};
 
     #[test]
     fn the_generator_is_the_published_one() {
@@ -113,6 +147,21 @@ mod tests {
         let mean = v.iter().sum::<f64>() / 2e4;
         let variance = v.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 2e4;
         assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
+    }
+
+    #[test]
+    fn indices_are_cells_that_exist() {
+        let mut g = Graph::new("g");
+        let o = Origin::default();
+        let x = g.add_input("x", TensorType::f32([3, 4], Layout::channels_last(1)));
+        let i = g.add_input("i", TensorType::new(ElemType::signed(64), [50], Layout::channels_last(0)));
+        let c = g.add_node(Cast { to: ElemType::signed(32) }, &[i], "c", &o).unwrap();
+        let y = g.add_node(Gather { axis: 1 }, &[x, c], "y", &o).unwrap();
+        g.add_output("y", y);
+        let s = sample(&g, 1, 0);
+        let codes: Vec<i64> = (0..50).filter_map(|k| s[1].data.code(k)).collect();
+        assert!(codes.iter().all(|c| (-4..4).contains(c)), "{codes:?}");
+        assert!(codes.contains(&-4) && codes.contains(&3), "{codes:?}");
     }
 
     #[test]

@@ -18,6 +18,9 @@ use unfloat_ir::{Graph, Node};
 
 /// Why C++ cannot hold this node; nothing when it can.
 pub fn fault(graph: &Graph, node: &Node) -> Option<String> {
+    if is_unknown(&node.op) {
+        return Some("C++ has no such op yet".to_string());
+    }
     let computed = |i: usize| node.inputs.get(i).is_some_and(|&v| graph.const_of(v).is_none());
     let what = match node.op {
         Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) => {
@@ -35,6 +38,18 @@ pub fn fault(graph: &Graph, node: &Node) -> Option<String> {
         return Some("has channels that are not last; run the canonical passes".to_string());
     }
     what.map(|name| format!("its {name} is computed; C++ needs a constant"))
+}
+
+/// Whether the op cannot be written yet.
+fn is_unknown(op: &Op) -> bool {
+    match op {
+        Op::Resize(_) | Op::Reverse(_) | Op::Gather(_) | Op::Select(_) | Op::ArgReduce(_) | Op::Lrn(_) => {
+            true
+        }
+        Op::Compare(_) | Op::Bitwise(_) | Op::Cast(_) => true,
+        Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) | Op::Threshold(_) => true,
+        _ => false,
+    }
 }
 
 /// Whether the node only renames: its result lies where its operand does.
@@ -105,5 +120,9 @@ pub fn write(w: &mut Writer, step: &Step) {
         Op::Upsample(op) => movement::upsample(w, step, node, op),
         // Free nodes are no steps.
         Op::Reshape(_) => {}
+        // Refused before anything is written.
+        Op::Resize(_) | Op::Reverse(_) | Op::Gather(_) | Op::Select(_) | Op::ArgReduce(_) | Op::Lrn(_) => {}
+        Op::Compare(_) | Op::Bitwise(_) | Op::Cast(_) => {}
+        Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) | Op::Threshold(_) => {}
     }
 }

@@ -3,6 +3,7 @@
 use super::Mover;
 use super::lie::{Lie, Run, reshape_through};
 use crate::analysis::perm::{axis_last, channels_last, identity, inverse, is_identity, map_axes, pick};
+use std::cmp::Ordering;
 use unfloat_ir::arena::Handle;
 use unfloat_ir::ops::*;
 use unfloat_ir::{Diagnostic, Layout, Node, Op, ValueId};
@@ -14,11 +15,17 @@ impl Mover<'_> {
             Op::Unary(_) | Op::Softmax(_) | Op::Pad(_) | Op::Slice(_) | Op::Upsample(_) | Op::Reduce(_) => {
                 self.one_operand(node)
             }
+            Op::Cast(_) | Op::Reverse(_) | Op::Resize(_) | Op::Lrn(_) | Op::ArgReduce(_) => {
+                self.one_operand(node)
+            }
             Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AvgPool(_) => self.windowed(node),
             Op::BatchNorm(op) => self.batch_norm(node, op),
             Op::LayerNorm(op) => self.layer_norm(node, op),
             Op::Dense(op) => self.dense(node, op),
-            Op::Binary(op) => self.binary(node, *op),
+            Op::Binary(_) | Op::Compare(_) | Op::Bitwise(_) | Op::Select(_) => self.broadcasting(node),
+            Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) => self.broadcasting(node),
+            Op::Threshold(op) => self.threshold(node, op),
+            Op::Gather(op) => self.gather(node, op),
             Op::Concat(op) => self.concat(node, op),
             Op::Reshape(op) => self.reshape(node, op),
             Op::Transpose(op) => self.transpose(node, op),
@@ -55,6 +62,10 @@ impl Mover<'_> {
                 Op::Pad(p) => (p.before[last] + p.after[last] == 0, lie.clone()),
                 Op::Slice(s) => (s.size[last] == self.graph.ty(x).shape[last], lie.clone()),
                 Op::Upsample(u) => (u.factors[last] == 1, lie.clone()),
+                Op::Resize(r) => (r.keeps(last, self.graph.ty(x).shape[last]), lie.clone()),
+                Op::Reverse(r) => (!r.axes.contains(&last), lie.clone()),
+                Op::Lrn(l) => (l.axis != last, lie.clone()),
+                Op::ArgReduce(a) => (a.axis != last, lie.clone()),
                 Op::Reduce(r) if r.axes.contains(&last) => (true, Lie::still(out)),
                 _ => (true, lie.clone()),
             };
@@ -76,10 +87,18 @@ impl Mover<'_> {
                 Slice { begin: pick(&p, &s.begin), size: pick(&p, &s.size), step: pick(&p, &s.step) }.into()
             }
             Op::Upsample(u) => Upsample { factors: pick(&p, &u.factors), mode: u.mode }.into(),
+            Op::Resize(r) => r.permuted(&p).into(),
+            Op::Reverse(r) => Reverse { axes: map_axes(&p, &r.axes) }.into(),
+            Op::Lrn(l) => Lrn { axis: inverse(&p)[l.axis], ..l.clone() }.into(),
+            Op::ArgReduce(a) => {
+                if !a.keep {
+                    behind = without(&p, &[a.axis]);
+                }
+                ArgReduce { axis: inverse(&p)[a.axis], ..a.clone() }.into()
+            }
             Op::Reduce(r) => {
                 if !r.keep {
-                    let rest: Vec<usize> = (0..rank).filter(|a| !r.axes.contains(a)).collect();
-                    behind = p.iter().filter_map(|a| rest.iter().position(|b| a == b)).collect();
+                    behind = without(&p, &r.axes);
                 }
                 Reduce { f: r.f, axes: map_axes(&p, &r.axes), keep: r.keep }.into()
             }
@@ -165,29 +184,64 @@ impl Mover<'_> {
         self.emit(node, op.clone(), inputs, lie)
     }
 
-    fn binary(&mut self, node: &Node, op: Binary) -> Result<(), Diagnostic> {
+    /// Ops whose operands broadcast.
+    fn broadcasting(&mut self, node: &Node) -> Result<(), Diagnostic> {
         let rank = self.rank(node.output);
         let full: Vec<ValueId> = node.inputs.iter().copied().filter(|&v| self.rank(v) == rank).collect();
         let lie = self.common(node.output, &full);
         let inputs = match &lie {
             Lie::Last(runs) => node.inputs.iter().map(|&v| self.along_last(v, &lie, runs)).collect(),
             Lie::Axes(p) => {
+                let computed = |v: ValueId| self.rank(v) == rank && self.graph.const_of(v).is_none();
+                let full: Vec<bool> = node.inputs.iter().map(|&v| computed(v)).collect();
                 let mut inputs = Vec::new();
                 for (i, &v) in node.inputs.iter().enumerate() {
-                    let other = node.inputs[1 - i];
-                    let other_is_full = self.rank(other) == rank && self.graph.const_of(other).is_none();
+                    let other_is_full = full.iter().enumerate().any(|(k, &f)| k != i && f);
                     inputs.push(self.broadcast(v, p, other_is_full)?);
                 }
                 Some(inputs)
             }
         };
         match inputs {
-            Some(inputs) => self.emit(node, op, inputs, lie),
+            Some(inputs) => self.emit(node, node.op.clone(), inputs, lie),
             None => {
                 let inputs = self.all_still(&node.inputs)?;
-                self.emit(node, op, inputs, Lie::still(rank))
+                self.emit(node, node.op.clone(), inputs, Lie::still(rank))
             }
         }
+    }
+
+    fn threshold(&mut self, node: &Node, op: &Threshold) -> Result<(), Diagnostic> {
+        let (x, rank) = (node.inputs[0], self.rank(node.inputs[0]));
+        let shared = self.graph.ty(node.inputs[1]).shape.first() == Some(&1);
+        let lie = match self.preferred(x) {
+            Lie::Last(_) if op.axis + 1 == rank && !shared => Lie::still(rank),
+            lie => lie,
+        };
+        let axis = match &lie {
+            Lie::Axes(p) => inverse(p)[op.axis],
+            Lie::Last(_) => op.axis,
+        };
+        let inputs = vec![self.bring(x, &lie)?, self.still(node.inputs[1])?];
+        self.emit(node, Threshold { axis, ..op.clone() }, inputs, lie)
+    }
+
+    /// The axes of the indices take the place of the axis along which cells are picked.
+    fn gather(&mut self, node: &Node, op: &Gather) -> Result<(), Diagnostic> {
+        let (x, indices) = (node.inputs[0], node.inputs[1]);
+        let p = match self.lie(x) {
+            Lie::Axes(p) => p,
+            Lie::Last(_) => identity(self.rank(x)),
+        };
+        let new = self.rank(indices);
+        let behind = p.iter().flat_map(|&a| match a.cmp(&op.axis) {
+            Ordering::Less => a..a + 1,
+            Ordering::Equal => a..a + new,
+            Ordering::Greater => a + new - 1..a + new,
+        });
+        let behind = Lie::Axes(behind.collect());
+        let inputs = vec![self.bring(x, &Lie::Axes(p.clone()))?, self.still(indices)?];
+        self.emit(node, Gather { axis: inverse(&p)[op.axis] }, inputs, behind)
     }
 
     /// How the operands of one op, all of the result's rank, best lie together: as the readers of the result wish,
@@ -337,4 +391,10 @@ impl Mover<'_> {
         let behind: Vec<usize> = (0..new).chain(p.iter().map(|a| a + new)).collect();
         self.emit(node, Expand { shape: pick(&behind, &op.shape).into() }, vec![input], Lie::Axes(behind))
     }
+}
+
+/// The order of the axes that are left when `gone` vanish.
+fn without(p: &[usize], gone: &[usize]) -> Vec<usize> {
+    let rest: Vec<usize> = (0..p.len()).filter(|a| !gone.contains(a)).collect();
+    p.iter().filter_map(|a| rest.iter().position(|b| a == b)).collect()
 }

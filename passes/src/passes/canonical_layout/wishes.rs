@@ -4,6 +4,20 @@ use crate::analysis::perm;
 use unfloat_ir::arena::Handle;
 use unfloat_ir::{Graph, Node, Op, ValueId};
 
+/// Whether the op's operands broadcast.
+fn broadcasts(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Bitwise(_)
+            | Op::Select(_)
+            | Op::Quantize(_)
+            | Op::Dequantize(_)
+            | Op::FloatQuant(_)
+    )
+}
+
 /// For each value, by its handle.
 pub struct Wishes {
     /// Whether an op that needs channels last reads it, directly or through ops that work in any order of axes.
@@ -39,10 +53,12 @@ impl Wishes {
             Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AvgPool(_) => operand == 0,
             Op::BatchNorm(b) => operand == 0 && layout(node.inputs[0]).channel() == Some(b.axis),
             Op::Unary(_) | Op::Pad(_) | Op::Slice(_) | Op::Upsample(_) | Op::Softmax(_) => out,
-            Op::LayerNorm(_) => out && operand == 0,
+            Op::Cast(_) | Op::Reverse(_) | Op::Resize(_) | Op::Lrn(_) => out,
+            Op::LayerNorm(_) | Op::Threshold(_) => out && operand == 0,
             Op::Reduce(r) => out && r.keep,
+            Op::ArgReduce(a) => out && a.keep,
             Op::Concat(_) => out,
-            Op::Binary(_) => out && layout(node.inputs[operand]) == layout(node.output),
+            op if broadcasts(op) => out && layout(node.inputs[operand]) == layout(node.output),
             _ => false,
         }
     }
@@ -53,13 +69,13 @@ impl Wishes {
         let rank = graph.ty(node.inputs[operand]).rank();
         match &node.op {
             Op::Dense(_) => operand == 0 && constant(1),
-            Op::Unary(_) | Op::Softmax(_) => out,
+            Op::Unary(_) | Op::Softmax(_) | Op::Cast(_) => out,
             Op::BatchNorm(b) => out && operand == 0 && b.axis + 1 == rank && (1..5).all(constant),
             Op::LayerNorm(_) => out && operand == 0 && constant(1) && constant(2),
             Op::Reduce(r) => r.axes.contains(&rank.saturating_sub(1)) || out,
             Op::Concat(c) => out && c.axis + 1 == rank,
-            Op::Binary(_) => {
-                out && constant(1 - operand)
+            op if broadcasts(op) => {
+                out && (0..node.inputs.len()).all(|i| i == operand || constant(i))
                     && rank == graph.ty(node.output).rank()
                     && graph.ty(node.inputs[operand]).shape.last() == graph.ty(node.output).shape.last()
             }
