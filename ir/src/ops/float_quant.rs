@@ -23,8 +23,8 @@ pub enum FloatOverflow {
 
 const OVERFLOWS: [(FloatOverflow, &str); 3] = [
     (FloatOverflow::Saturate, "saturate"),
-    (FloatOverflow::Infinity, "infinity"),
-    (FloatOverflow::Nan, "nan"),
+    (FloatOverflow::Infinity, "to_infinity"),
+    (FloatOverflow::Nan, "to_nan"),
 ];
 
 /// Attributes of a float quantizer.
@@ -92,7 +92,7 @@ impl OpDef for FloatQuant {
             bias: from.float("bias")?,
             max: from.float("max")?,
             rounding: from.choice("rounding", &modes, Rounding::from_name)?,
-            overflow: from.choice("overflow", "saturate, infinity or nan", |word| {
+            overflow: from.choice("overflow", "saturate, to_infinity or to_nan", |word| {
                 OVERFLOWS.iter().find(|(_, name)| *name == word).map(|(o, _)| *o)
             })?,
         })

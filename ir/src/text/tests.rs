@@ -1,5 +1,5 @@
 use super::{parse, print};
-use crate::graph::Graph;
+use crate::graph::{Graph, ValueId};
 use crate::ops::*;
 use crate::origin::Origin;
 use crate::tensor::Tensor;
@@ -51,11 +51,72 @@ fn zoo() -> Graph {
     g
 }
 
+/// A graph of the ops that mix types, with every word that their attributes have.
+fn typed_zoo() -> Graph {
+    let mut g = Graph::new("typed");
+    let o = Origin::default();
+    let x = g.add_input("x", TensorType::f32([3, 4, 2], Layout::channels_last(2)));
+    let mut add = |op: Op, inputs: &[ValueId]| g.add_node(op, inputs, "", &o).unwrap();
+    let bit = add(Compare::Greater.into(), &[x, x]);
+    let not = add(Bitwise::Xor.into(), &[bit, bit]);
+    let select = add(Select.into(), &[not, x, x]);
+    let mut last = select;
+    for overflow in [FloatOverflow::Saturate, FloatOverflow::Infinity, FloatOverflow::Nan] {
+        let (exponent, mantissa, bias, max) = (4.0, 3.0, 7.0, f32::INFINITY);
+        let op = FloatQuant { exponent, mantissa, bias, max, rounding: Rounding::Floor, overflow };
+        last = add(op.into(), &[last, x]);
+    }
+    last = add(Lrn { axis: 2, size: 3, alpha: 1e-4, beta: 0.75, bias: 1.0 }.into(), &[last]);
+    for mode in [
+        ResizeMode::Nearest(NearestMode::RoundPreferFloor),
+        ResizeMode::Nearest(NearestMode::RoundPreferCeil),
+        ResizeMode::Nearest(NearestMode::Floor),
+        ResizeMode::Nearest(NearestMode::Ceil),
+        ResizeMode::Linear,
+        ResizeMode::Cubic { a: -0.5 },
+    ] {
+        last = add(Resize::new([3, 4, 2], mode, Coordinates::HalfPixel).into(), &[last]);
+    }
+    for coordinates in [
+        Coordinates::HalfPixelSymmetric,
+        Coordinates::PytorchHalfPixel,
+        Coordinates::AlignCorners,
+        Coordinates::Asymmetric,
+    ] {
+        let mut op = Resize::new([3, 4, 2], ResizeMode::Linear, coordinates);
+        (op.scales, op.antialias, op.exclude_outside) = (vec![1.1, 1.0, 1.0], true, true);
+        last = add(op.into(), &[last]);
+    }
+    let mut crop = Resize::new([3, 4, 2], ResizeMode::Linear, Coordinates::CropAndResize);
+    (crop.roi, crop.extrapolation) = (vec![0.0, 0.1, 0.0, 1.0, 0.9, 1.0], -0.0);
+    last = add(crop.into(), &[last]);
+    last = add(Reverse { axes: vec![0, 1] }.into(), &[last]);
+    for rounding in Rounding::ALL {
+        let (to, order) = (ElemType::signed(4), QuantizeOrder::ClampThenRound);
+        let q = add(Quantize { to, narrow: true, rounding, order }.into(), &[last, x, x]);
+        last = add(Dequantize.into(), &[q, x, q]);
+    }
+    let (to, order) = (ElemType::Int(IntType::unsigned(8)), QuantizeOrder::RoundThenSaturate);
+    let op = Quantize { to, narrow: false, rounding: Rounding::HalfEven, order };
+    let codes = add(op.into(), &[last, x, x]);
+    let sum = add(Binary::Mod.into(), &[codes, codes]);
+    let t = add(Reduce { f: ReduceFn::Max, axes: vec![0], keep: false }.into(), &[codes]);
+    let count = add(Threshold { axis: 1, to: ElemType::signed(4), scale: 2, bias: -3 }.into(), &[sum, t]);
+    let wide = add(Cast { to: ElemType::Ternary }.into(), &[count]);
+    let top = add(ArgReduce { max: false, axis: 2, keep: false, last: true }.into(), &[wide]);
+    let picked = add(Gather { axis: 1 }.into(), &[codes, top]);
+    let shifted = add(Bitwise::ShiftRight.into(), &[picked, picked]);
+    let clipped = add(Unary::Clip { lo: 1.0, hi: 200.0 }.into(), &[shifted]);
+    g.add_output("y", clipped);
+    g
+}
+
 #[test]
 fn print_then_parse_is_the_identity() {
-    let g = zoo();
-    assert_eq!(reparse(&g), g);
-    assert_eq!(print(&reparse(&g)).text, print(&g).text);
+    for g in [zoo(), typed_zoo()] {
+        assert_eq!(reparse(&g), g);
+        assert_eq!(print(&reparse(&g)).text, print(&g).text);
+    }
 }
 
 #[test]
