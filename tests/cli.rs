@@ -111,6 +111,31 @@ fn convert_checks_and_writes() {
 }
 
 #[test]
+fn graphs_with_integers_inside_are_run() {
+    let dir = scratch("integers");
+    let (model, input, output) = (dir.join("net.uir"), dir.join("x.npy"), dir.join("y.npy"));
+    let graph = "uir 1\ngraph \"net\" imported\ninput %x : f32[2] c\nconst %s : f32[] = [0.5]\n\
+                 const %z : f32[] = [0.0]\n\
+                 %q = quantize %x, %s, %z {to=i4, rounding=half_even, order=clamp_then_round} : i4[2] c\n\
+                 %y = dequantize %q, %s, %z : f32[2] c\noutput \"y\" %y\n";
+    std::fs::write(&model, graph).unwrap();
+    let x = unfloat_ir::Tensor::f32([2, 2], unfloat_ir::Layout::anonymous(2), vec![0.3, 0.75, -9.0, 9.0]);
+    std::fs::write(&input, unfloat_npy::write_npy(&x)).unwrap();
+    let args = ["run", text(&model), "--input", text(&input), "--output", text(&output)];
+    for more in [&[][..], &["--reference"]] {
+        let done = unfloat(&[&args[..], more].concat());
+        assert_eq!(status(&done), 0, "{}", stderr(&done));
+        let y = unfloat_npy::read_npy(&std::fs::read(&output).unwrap()).unwrap();
+        assert_eq!(y.as_f32(), Some(&[0.5, 1.0, -4.0, 3.5][..]));
+    }
+    let emitted = unfloat(&["convert", text(&model), "-o", text(&dir.join("out")), "--emit", "cpp"]);
+    assert_eq!(status(&emitted), 2);
+    for part in ["`q` is i4[2]", "`q` (quantize)", "`y` (dequantize)"] {
+        assert!(stderr(&emitted).contains(part), "{part}: {}", stderr(&emitted));
+    }
+}
+
+#[test]
 fn the_same_input_gives_the_same_bytes() {
     let dir = scratch("bytes");
     let model = fixture("fashion_cnn.h5");

@@ -284,7 +284,7 @@ fn elementwise() {
     let scalar = net.weight(&[], 1);
     let positive = net.node(Unary::Softplus, &[y], "positive");
     use Binary::*;
-    for f in [Add, Sub, Mul, Div, Max, Min, Pow, Prelu] {
+    for f in [Add, Sub, Mul, Div, Max, Min, Pow, Prelu, Mod, Fmod] {
         let (a, name) = (if f == Pow { positive } else { x }, f.name());
         net.output(f, &[a, y], &format!("{name}_same"));
         net.output(f, &[a, channel], &format!("{name}_channel"));

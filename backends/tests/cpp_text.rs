@@ -7,7 +7,7 @@ use std::process::Command;
 use support::{Net, branches, emit, perceptron};
 use unfloat_backends::cpp::Cpp;
 use unfloat_backends::{Backend, Options, OutDir};
-use unfloat_ir::ops::{Conv, Dense, Unary, Window};
+use unfloat_ir::ops::{Compare, Conv, Dense, Reverse, Unary, Window};
 use unfloat_ir::{ElemType, Graph, Layout, Stage, Tensor, TensorType};
 
 fn text(out: &OutDir, path: &str) -> String {
@@ -115,6 +115,8 @@ fn everything_unsupported_is_said_at_once() {
     let x = net.input(&[4], "c");
     let w = net.input(&[2, 4], "oi");
     net.output(Dense, &[x, w], "dense");
+    net.output(Reverse { axes: vec![0] }, &[x], "reversed");
+    net.output(Compare::Greater, &[x, x], "compared");
     let codes = TensorType::new(ElemType::signed(8), [2], Layout::anonymous(1));
     let c = net.graph.add_const("codes", Tensor::codes(codes, [1, 2]));
     net.graph.add_output("codes", c);
@@ -128,6 +130,9 @@ fn everything_unsupported_is_said_at_once() {
         "`codes` is i8[2]",
         "`empty` has no elements",
         "layer dense: `dense` (dense): its weight is computed",
+        "layer reversed: `reversed` (reverse): C++ has no such op yet",
+        "layer compared: `compared` (greater): C++ has no such op yet",
+        "`compared` is bit[4]",
     ] {
         assert!(errors.contains(part), "{part}: {errors}");
     }

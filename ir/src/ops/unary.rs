@@ -320,12 +320,9 @@ impl Unary {
             Unary::Floor => x.floor(),
             Unary::Ceil => x.ceil(),
             Unary::Round => x.round_ties_even(),
-            Unary::Sign => match x {
-                _ if x > 0.0 => 1.0,
-                _ if x < 0.0 => -1.0,
-                _ if x == 0.0 => 0.0,
-                _ => x,
-            },
+            Unary::Sign if x == 0.0 => 0.0,
+            Unary::Sign if x.is_nan() => x,
+            Unary::Sign => x.signum(),
         }
     }
 }
