@@ -42,14 +42,10 @@ pub fn fault(graph: &Graph, node: &Node) -> Option<String> {
 
 /// Whether the op cannot be written yet.
 fn is_unknown(op: &Op) -> bool {
-    match op {
-        Op::Resize(_) | Op::Reverse(_) | Op::Gather(_) | Op::Select(_) | Op::ArgReduce(_) | Op::Lrn(_) => {
-            true
-        }
-        Op::Compare(_) | Op::Bitwise(_) | Op::Cast(_) => true,
-        Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) | Op::Threshold(_) => true,
-        _ => false,
-    }
+    let moves = matches!(op, Op::Resize(_) | Op::Reverse(_) | Op::Gather(_) | Op::Select(_));
+    let counts = matches!(op, Op::ArgReduce(_) | Op::Lrn(_) | Op::Compare(_) | Op::Bitwise(_) | Op::Cast(_));
+    let quantizes = matches!(op, Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) | Op::Threshold(_));
+    moves || counts || quantizes
 }
 
 /// Whether the node only renames: its result lies where its operand does.
