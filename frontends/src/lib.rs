@@ -3,6 +3,8 @@
 //! | module | reads |
 //! |---|---|
 //! | [`keras`] | `.h5`, `.keras`, `.weights.h5` and JSON of Keras 1 to 3 |
+//! | [`onnx`] | ONNX, with QONNX and the quantized operators |
 #![forbid(unsafe_code)]
 
 pub mod keras;
+pub mod onnx;

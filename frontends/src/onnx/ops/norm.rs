@@ -1,0 +1,113 @@
+//! BatchNormalization, InstanceNormalization, LayerNormalization, LRN.
+
+use unfloat_ir::ops::{BatchNorm, Binary, Expand, LayerNorm, Lrn, Reduce, ReduceFn, Unary};
+use unfloat_ir::{Layout, Tensor};
+
+use crate::onnx::cx::{Cx, normal_axis, sizes};
+use crate::onnx::problem::{Fault, Handled};
+use crate::onnx::value::Val;
+
+fn filled(shape: &[usize], value: f32) -> Val {
+    let tensor = Tensor::f32(shape, Layout::anonymous(shape.len()), vec![value; shape.iter().product()]);
+    Val::constant(tensor, crate::onnx::dtype::DType::F32)
+}
+
+pub(super) fn batch_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
+    let x = cx.input(0)?;
+    let eps = cx.float_or("epsilon", 1e-5)?;
+    cx.ignore(&["momentum", "consumed_inputs"]);
+    let training = match cx.opset() {
+        ..7 => !cx.flag("is_test", false)? && (cx.wants(1) || cx.wants(2)),
+        7..14 => cx.wants(1) || cx.wants(2),
+        _ => cx.flag("training_mode", false)?,
+    };
+    if training {
+        return Err(Fault::with_help("the node is in training mode", "export the model for inference"));
+    }
+    let mut operands = vec![x];
+    for (i, what) in ["", "scale", "bias", "mean", "variance"].into_iter().enumerate().skip(1) {
+        let parameter = cx.input(i)?;
+        cx.same_for_all(&parameter, what)?;
+        operands.push(parameter);
+    }
+    if cx.opset() < 9 && !cx.flag("spatial", true)? {
+        return per_element(cx, &operands, eps);
+    }
+    let axis = cx.axis(&operands[0], 1)?;
+    let y = cx.apply(BatchNorm { axis, eps }, &operands.iter().collect::<Vec<_>>())?;
+    Ok(vec![y])
+}
+
+/// Statistics of every element: the formula written out.
+fn per_element(cx: &mut Cx<'_, '_, '_>, operands: &[Val], eps: f32) -> Handled<Vec<Val>> {
+    let [x, scale, bias, mean, variance] = operands else { return Err("expected 5 operands".into()) };
+    let shifted = cx.apply(Binary::Add, &[variance, &filled(&[], eps)])?;
+    let deviation = cx.apply(Unary::Sqrt, &[&shifted])?;
+    let centred = cx.apply(Binary::Sub, &[x, mean])?;
+    let scaled = cx.apply(Binary::Mul, &[&centred, scale])?;
+    let normal = cx.apply(Binary::Div, &[&scaled, &deviation])?;
+    Ok(vec![cx.apply(Binary::Add, &[&normal, bias])?])
+}
+
+pub(super) fn instance_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
+    let (x, scale, bias) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    let eps = cx.float_or("epsilon", 1e-5)?;
+    cx.ignore(&["consumed_inputs"]);
+    let rank = cx.rank(&x);
+    let axes = (2..rank as i64).map(|a| cx.axis(&x, a)).collect::<Handled<Vec<usize>>>()?;
+    let shape = cx.ty(&x).shape;
+    let plane: Vec<usize> = axes.iter().map(|&a| shape[a]).collect();
+    let normal = cx.apply(LayerNorm { axes, eps }, &[&x, &filled(&plane, 1.0), &filled(&plane, 0.0)])?;
+    let column = |cx: &mut Cx<'_, '_, '_>, v: &Val, what| {
+        cx.same_for_all(v, what)?;
+        let mut dims = cx.ty(v).shape.to_vec();
+        dims.resize(dims.len() + rank.saturating_sub(2), 1);
+        cx.reshape(v, &dims, Layout::anonymous(dims.len()))
+    };
+    let (scale, bias) = (column(cx, &scale, "scale")?, column(cx, &bias, "bias")?);
+    let scaled = cx.apply(Binary::Mul, &[&normal, &scale])?;
+    Ok(vec![cx.apply(Binary::Add, &[&scaled, &bias])?])
+}
+
+pub(super) fn layer_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
+    let (x, scale, bias) = (cx.input(0)?, cx.input(1)?, cx.optional(2));
+    let eps = cx.float_or("epsilon", 1e-5)?;
+    let rank = cx.rank(&x);
+    let first = normal_axis(cx.int_or("axis", -1)?, rank)?;
+    cx.ignore(&["stash_type"]);
+    let axes = (first..rank).map(|a| cx.axis(&x, a as i64)).collect::<Handled<Vec<usize>>>()?;
+    let shape = cx.ty(&x).shape;
+    let dims: Vec<usize> = axes.iter().map(|&a| shape[a]).collect();
+    let whole = |cx: &mut Cx<'_, '_, '_>, v: Val, what| -> Handled<Val> {
+        cx.same_for_all(&v, what)?;
+        if cx.ty(&v).shape.dims() == dims {
+            return Ok(v);
+        }
+        cx.apply(Expand { shape: dims.clone().into() }, &[&v])
+    };
+    let gamma = whole(cx, scale, "scale")?;
+    let beta = match bias {
+        Some(bias) => whole(cx, bias, "bias")?,
+        None => filled(&dims, 0.0),
+    };
+    let mut results = vec![cx.apply(LayerNorm { axes: axes.clone(), eps }, &[&x, &gamma, &beta])?];
+    if cx.results() > 1 {
+        let mean = cx.apply(Reduce { f: ReduceFn::Mean, axes: axes.clone(), keep: true }, &[&x])?;
+        let centred = cx.apply(Binary::Sub, &[&x, &mean])?;
+        let squared = cx.apply(Unary::Square, &[&centred])?;
+        let variance = cx.apply(Reduce { f: ReduceFn::Mean, axes, keep: true }, &[&squared])?;
+        let shifted = cx.apply(Binary::Add, &[&variance, &filled(&[], eps)])?;
+        results.extend([mean, cx.apply(Unary::Rsqrt, &[&shifted])?]);
+    }
+    Ok(results)
+}
+
+pub(super) fn lrn(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
+    let x = cx.input(0)?;
+    let size = cx.int("size")?.ok_or_else(|| Fault::from("attribute `size` is missing"))?;
+    let size = sizes(&[size], "attribute `size`")?[0];
+    let (alpha, beta, bias) =
+        (cx.float_or("alpha", 1e-4)?, cx.float_or("beta", 0.75)?, cx.float_or("bias", 1.0)?);
+    let axis = cx.axis(&x, 1)?;
+    Ok(vec![cx.apply(Lrn { axis, size, alpha, beta, bias }, &[&x])?])
+}
