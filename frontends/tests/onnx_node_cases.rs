@@ -31,7 +31,8 @@ fn cases(suite: &str) -> BTreeMap<String, Case> {
     let mut files: BTreeMap<(String, String), Vec<u8>> = BTreeMap::new();
     for i in 0..archive.len() {
         let mut file = archive.by_index(i).expect("an entry");
-        let (case, name) = file.name().split_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a folder");
+        let path = file.name().expect("a name").into_owned();
+        let (case, name) = path.split_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a folder");
         let mut data = Vec::new();
         file.read_to_end(&mut data).expect("readable");
         files.insert((case, name), data);
