@@ -1,4 +1,5 @@
-//! The ONNX project's own backend tests, dumped by `fixtures/onnx/dump_cases.py`.
+//! The ONNX project's own backend tests, dumped by `fixtures/onnx/dump_cases.py`; QONNX's quantizers, run by qonnx
+//! (`make_qonnx.py`).
 //!
 //! Every case runs as one sample (`--batch none`), as the cases are written; those that can be read sample by sample
 //! run so as well. `fixtures/onnx/exclusions.txt` lists the cases that do not run, each with its reason; a listed case
@@ -120,8 +121,19 @@ fn sample(batch: &Tensor, index: usize, ty: &TensorType) -> Result<Tensor, Strin
     typed(&part, ty)
 }
 
-/// The tolerances of ONNX' own runner: 1e-3 of the value and 1e-7.
-fn agree(found: &Tensor, wanted: &Tensor) -> Result<(), String> {
+/// How far a result may be from the expected one: a part of the value, and a number.
+#[derive(Clone, Copy)]
+struct Tolerance {
+    part: f64,
+    plain: f64,
+}
+
+/// ONNX' own runner allows as much.
+const ONNX: Tolerance = Tolerance { part: 1e-3, plain: 1e-7 };
+/// Quantizers agree in every bit.
+const EXACT: Tolerance = Tolerance { part: 0.0, plain: 0.0 };
+
+fn agree(found: &Tensor, wanted: &Tensor, within: Tolerance) -> Result<(), String> {
     if found.ty.shape != wanted.ty.shape {
         return Err(format!("the result is {}, expected {}", found.ty.shape, wanted.ty.shape));
     }
@@ -134,7 +146,7 @@ fn agree(found: &Tensor, wanted: &Tensor) -> Result<(), String> {
     }
     for i in 0..wanted.len() {
         let (f, w) = (value(found, i), value(wanted, i));
-        let same = f == w || (f.is_nan() && w.is_nan()) || (f - w).abs() <= 1e-7 + 1e-3 * w.abs();
+        let same = f == w || (f.is_nan() && w.is_nan()) || (f - w).abs() <= within.plain + within.part * w.abs();
         if !same {
             return Err(format!("element {i} is {f}, expected {w}"));
         }
@@ -142,12 +154,12 @@ fn agree(found: &Tensor, wanted: &Tensor) -> Result<(), String> {
     Ok(())
 }
 
-fn compare(graph: &Graph, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), String> {
+fn compare(graph: &Graph, inputs: &[Tensor], outputs: &[Tensor], within: Tolerance) -> Result<(), String> {
     let found = evaluate(graph, inputs).map_err(|d| d.to_string())?;
     if found.len() != outputs.len() {
         return Err(format!("{} results, expected {}", found.len(), outputs.len()));
     }
-    found.iter().zip(outputs).try_for_each(|(f, w)| agree(f, w))
+    found.iter().zip(outputs).try_for_each(|(f, w)| agree(f, w, within))
 }
 
 /// What of a model the harness needs, read with the schema's field numbers: inputs of the graph, the first node.
@@ -195,7 +207,7 @@ fn fields(message: &[u8]) -> Vec<(u64, Vec<u8>)> {
     found
 }
 
-fn run(name: &str, case: &Case, batch: BatchAxis, only_batched: bool) -> Result<(), String> {
+fn run(name: &str, case: &Case, batch: BatchAxis, only_batched: bool, within: Tolerance) -> Result<(), String> {
     let (names, op, operands) = outline(&case.model);
     let values = bound(case, &names, &op, &operands);
     let options = OnnxOptions { batch, values: values.clone(), ..OnnxOptions::default() };
@@ -220,7 +232,7 @@ fn run(name: &str, case: &Case, batch: BatchAxis, only_batched: bool) -> Result<
     let types: Vec<&TensorType> = graph.inputs().iter().map(|&i| graph.ty(i)).collect();
     if !imported.batched {
         let inputs = given.iter().zip(&types).map(|(t, ty)| typed(t, ty)).collect::<Result<Vec<_>, _>>()?;
-        return compare(graph, &inputs, &case.outputs);
+        return compare(graph, &inputs, &case.outputs, within);
     }
     let count = given.first().and_then(|t| t.ty.shape.first().copied()).unwrap_or(0);
     for index in 0..count {
@@ -232,7 +244,7 @@ fn run(name: &str, case: &Case, batch: BatchAxis, only_batched: bool) -> Result<
             .zip(&case.outputs)
             .map(|(o, t)| sample(t, index, graph.ty(o.value)))
             .collect::<Result<Vec<_>, _>>()?;
-        compare(graph, &inputs, &outputs).map_err(|e| format!("sample {index}: {e}"))?;
+        compare(graph, &inputs, &outputs, within).map_err(|e| format!("sample {index}: {e}"))?;
     }
     Ok(())
 }
@@ -247,13 +259,13 @@ fn exclusions() -> BTreeMap<String, String> {
         .collect()
 }
 
-fn suite(name: &str, modes: &[(BatchAxis, bool)], least: usize) {
+fn suite(name: &str, modes: &[(BatchAxis, bool)], least: usize, within: Tolerance) {
     let excluded = exclusions();
     let cases = cases(name);
     let (mut passed, mut failures) = (0, Vec::new());
     for (case, data) in &cases {
         let key = format!("{name}/{case}");
-        let result = modes.iter().try_for_each(|&(batch, only)| run(case, data, batch, only));
+        let result = modes.iter().try_for_each(|&(batch, only)| run(case, data, batch, only, within));
         match (result, excluded.get(&key)) {
             (Ok(()), None) => passed += 1,
             (Ok(()), Some(reason)) => failures.push(format!("{key} passes, but is excluded: {reason}")),
@@ -273,15 +285,20 @@ fn suite(name: &str, modes: &[(BatchAxis, bool)], least: usize) {
 
 #[test]
 fn node_cases() {
-    suite("node", &[(BatchAxis::None, false), (BatchAxis::Auto, true)], 540);
+    suite("node", &[(BatchAxis::None, false), (BatchAxis::Auto, true)], 540, ONNX);
 }
 
 #[test]
 fn pytorch_converted_cases() {
-    suite("pytorch-converted", &[(BatchAxis::Auto, false), (BatchAxis::None, false)], 82);
+    suite("pytorch-converted", &[(BatchAxis::Auto, false), (BatchAxis::None, false)], 82, ONNX);
 }
 
 #[test]
 fn pytorch_operator_cases() {
-    suite("pytorch-operator", &[(BatchAxis::Auto, false), (BatchAxis::None, false)], 33);
+    suite("pytorch-operator", &[(BatchAxis::Auto, false), (BatchAxis::None, false)], 33, ONNX);
+}
+
+#[test]
+fn qonnx_quantizers() {
+    suite("qonnx", &[(BatchAxis::Auto, false), (BatchAxis::None, false)], 133, EXACT);
 }
