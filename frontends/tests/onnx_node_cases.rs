@@ -100,7 +100,10 @@ fn typed(tensor: &Tensor, ty: &TensorType) -> Result<Tensor, String> {
         return Err(format!("the graph has {ty}, the case {}", tensor.ty));
     }
     if from.is_float() {
-        return Ok(Tensor { ty: TensorType::new(ElemType::F32, tensor.ty.shape.clone(), ty.layout), ..tensor.clone() });
+        return Ok(Tensor {
+            ty: TensorType::new(ElemType::F32, tensor.ty.shape.clone(), ty.layout),
+            ..tensor.clone()
+        });
     }
     let codes: Vec<i64> = (0..tensor.len()).filter_map(|i| tensor.data.code(i)).collect();
     Ok(Tensor::codes(TensorType::new(to.clone(), tensor.ty.shape.clone(), ty.layout), codes))
@@ -146,7 +149,8 @@ fn agree(found: &Tensor, wanted: &Tensor, within: Tolerance) -> Result<(), Strin
     }
     for i in 0..wanted.len() {
         let (f, w) = (value(found, i), value(wanted, i));
-        let same = f == w || (f.is_nan() && w.is_nan()) || (f - w).abs() <= within.plain + within.part * w.abs();
+        let same =
+            f == w || (f.is_nan() && w.is_nan()) || (f - w).abs() <= within.plain + within.part * w.abs();
         if !same {
             return Err(format!("element {i} is {f}, expected {w}"));
         }
@@ -207,7 +211,13 @@ fn fields(message: &[u8]) -> Vec<(u64, Vec<u8>)> {
     found
 }
 
-fn run(name: &str, case: &Case, batch: BatchAxis, only_batched: bool, within: Tolerance) -> Result<(), String> {
+fn run(
+    name: &str,
+    case: &Case,
+    batch: BatchAxis,
+    only_batched: bool,
+    within: Tolerance,
+) -> Result<(), String> {
     let (names, op, operands) = outline(&case.model);
     let values = bound(case, &names, &op, &operands);
     let options = OnnxOptions { batch, values: values.clone(), ..OnnxOptions::default() };
@@ -223,7 +233,9 @@ fn run(name: &str, case: &Case, batch: BatchAxis, only_batched: bool, within: To
     // Models of IR version 3 list their initializers among the inputs; data are given for the others.
     let free: Vec<&String> = names.iter().filter(|n| !values.contains_key(*n)).collect();
     let given: Vec<&Tensor> = match free.len() == graph.inputs().len() {
-        true => names.iter().zip(&case.inputs).filter(|(n, _)| !values.contains_key(*n)).map(|(_, t)| t).collect(),
+        true => {
+            names.iter().zip(&case.inputs).filter(|(n, _)| !values.contains_key(*n)).map(|(_, t)| t).collect()
+        }
         false => case.inputs.iter().collect(),
     };
     if given.len() != graph.inputs().len() {

@@ -10,6 +10,7 @@ use unfloat_ir::ops::{Concat, Reshape, Slice, Transpose};
 use unfloat_ir::{Layout, Op, Origin, Tensor, TensorType, ValueId};
 
 use super::dtype::DType;
+use super::external::NoSiblings;
 use super::lower::Lowering;
 use super::model::NodeDef;
 use super::problem::{Annotate, Fault, Handled, warning};
@@ -17,7 +18,6 @@ use super::proto::AttributeProto;
 use super::proto::attribute_proto::AttributeType;
 use super::tensor;
 use super::value::{Kind, Val};
-use super::external::NoSiblings;
 
 /// Most samples for which a layer is written out when a graph is kept whole.
 const MAX_UNROLLED: usize = 64;
@@ -75,10 +75,6 @@ impl<'s, 'l, 'n> Cx<'s, 'l, 'n> {
 
 /// Operands.
 impl Cx<'_, '_, '_> {
-    /// The number of operands, left out ones included.
-    pub(crate) fn count(&self) -> usize {
-        self.inputs.len()
-    }
     /// Operand `i`.
     pub(crate) fn input(&self, i: usize) -> Handled<Val> {
         self.optional(i).ok_or_else(|| Fault::from(format!("input {i} is missing")))
@@ -90,10 +86,6 @@ impl Cx<'_, '_, '_> {
     /// All operands of a variadic operator.
     pub(crate) fn all(&self) -> Handled<Vec<Val>> {
         (0..self.inputs.len()).map(|i| self.input(i)).collect()
-    }
-    /// Operand `i`, which must be known.
-    pub(crate) fn known(&self, i: usize, what: &str) -> Handled<Arc<Tensor>> {
-        self.known_optional(i, what)?.ok_or_else(|| Fault::from(format!("input {i}, the {what}, is missing")))
     }
     /// Operand `i`, which must be known if it is there.
     pub(crate) fn known_optional(&self, i: usize, what: &str) -> Handled<Option<Arc<Tensor>>> {
@@ -237,7 +229,8 @@ impl Cx<'_, '_, '_> {
         let Some(mut stored) = found.t.clone() else {
             return Err(format!("attribute `{name}` holds no tensor").into());
         };
-        let decoded = tensor::decode(&mut stored, &NoSiblings).map_err(|e| format!("attribute `{name}` {e}"))?;
+        let decoded =
+            tensor::decode(&mut stored, &NoSiblings).map_err(|e| format!("attribute `{name}` {e}"))?;
         if decoded.rounded {
             self.warn("holds doubles that were rounded to single precision");
         }

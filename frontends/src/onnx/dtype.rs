@@ -30,7 +30,8 @@ impl DType {
     /// The type of that number in the schema, or its name there.
     pub(crate) fn from_code(code: i32) -> Result<Self, String> {
         use crate::onnx::proto::tensor_proto::DataType as T;
-        let known = T::try_from(code).map_err(|_| format!("element type {code}, which no ONNX version has"))?;
+        let known =
+            T::try_from(code).map_err(|_| format!("element type {code}, which no ONNX version has"))?;
         Ok(match known {
             T::Float => DType::F32,
             T::Double => DType::F64,

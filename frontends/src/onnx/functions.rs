@@ -24,7 +24,8 @@ pub(crate) fn inline(label: &str, nodes: Vec<NodeDef>, functions: &[FunctionProt
     if functions.is_empty() {
         return Ok(nodes);
     }
-    let known = functions.iter().map(|f| ((domain(f.domain()).to_string(), f.name().to_string()), f)).collect();
+    let known =
+        functions.iter().map(|f| ((domain(f.domain()).to_string(), f.name().to_string()), f)).collect();
     let mut inliner = Inliner { label, known, calls: 0, copied: 0, out: Vec::new() };
     for node in nodes {
         inliner.node(node, 0)?;
@@ -89,7 +90,8 @@ impl Inliner<'_> {
             inner.inputs.iter_mut().for_each(rename);
             inner.outputs.iter_mut().for_each(rename);
             inner.name = format!("{}/{}", call.name, inner.name);
-            inner.attributes = inner.attributes.into_iter().filter_map(|a| bound(a, call, function)).collect();
+            inner.attributes =
+                inner.attributes.into_iter().filter_map(|a| bound(a, call, function)).collect();
             self.node(inner, depth + 1)?;
         }
         for (given, made) in identities {

@@ -51,10 +51,13 @@ fn declared(input: &ValueInfoProto, options: &OnnxOptions) -> Result<(DType, Vec
         Some(_) => return Err("is a sequence, a map or an optional; only tensors are supported".to_string()),
         None => return Err("has no type".to_string()),
     };
-    let dtype = DType::from_code(tensor.elem_type()).map_err(|e| format!("is of {e}, which graphs do not have"))?;
+    let dtype =
+        DType::from_code(tensor.elem_type()).map_err(|e| format!("is of {e}, which graphs do not have"))?;
     let Some(shape) = &tensor.shape else { return Err("has no shape".to_string()) };
     let dim = |d: &super::proto::tensor_shape_proto::Dimension| match &d.value {
-        Some(dimension::Value::DimValue(n)) if *n > 0 => Dim::Known(usize::try_from(*n).unwrap_or(usize::MAX)),
+        Some(dimension::Value::DimValue(n)) if *n > 0 => {
+            Dim::Known(usize::try_from(*n).unwrap_or(usize::MAX))
+        }
         // Old exporters write 0 or -1 for an open extent.
         Some(dimension::Value::DimValue(_)) | None => Dim::Open(String::new()),
         Some(dimension::Value::DimParam(name)) => match options.dims.get(name) {
@@ -167,7 +170,8 @@ fn one(state: &mut Lowering<'_>, model: &Model, input: &ValueInfoProto, options:
             }
         }
     }
-    let layout = if lead == 1 { layout(model, input.name(), shape.len()) } else { Layout::anonymous(shape.len()) };
+    let layout =
+        if lead == 1 { layout(model, input.name(), shape.len()) } else { Layout::anonymous(shape.len()) };
     if layout.rank() != shape.len() {
         let text = format!("has {} axes; at most {} are supported", shape.len(), layout.rank());
         state.find(*error(state.label, place, text));

@@ -288,7 +288,12 @@ impl Lowering<'_> {
     }
 
     /// Applies an op: at once when all operands are known, else as a node.
-    pub(crate) fn apply(&mut self, op: Op, operands: &[&Val], origin: &Origin) -> Handled<(Kind, TensorType)> {
+    pub(crate) fn apply(
+        &mut self,
+        op: Op,
+        operands: &[&Val],
+        origin: &Origin,
+    ) -> Handled<(Kind, TensorType)> {
         let known: Option<Vec<&Tensor>> = operands.iter().map(|v| v.known().map(Arc::as_ref)).collect();
         if let Some(known) = known {
             return self.evaluate(&op, &known);
@@ -346,7 +351,9 @@ impl Lowering<'_> {
 /// An operand as batch size `i` has it.
 fn at_size(operand: &Val, i: usize) -> Val {
     match &operand.kind {
-        Kind::PerBatch(all) => Val { kind: Kind::Const(all[i.min(all.len() - 1)].clone()), ..operand.clone() },
+        Kind::PerBatch(all) => {
+            Val { kind: Kind::Const(all[i.min(all.len() - 1)].clone()), ..operand.clone() }
+        }
         _ => operand.clone(),
     }
 }
@@ -359,4 +366,3 @@ pub(crate) fn tensor_of(dtype: DType, shape: &[usize], values: impl IntoIterator
     }
     Tensor::codes(TensorType::new(dtype.elem(), shape, layout), values.into_iter().map(|v| v as i64))
 }
-

@@ -171,9 +171,9 @@ fn open(file: &mut OnnxFile, findings: &mut Vec<Diagnostic>) -> Option<model::Mo
 fn merge(findings: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut merged: Vec<(Diagnostic, usize)> = Vec::new();
     for finding in findings {
-        let known = merged.iter_mut().find(|(first, _)| {
-            first.message == finding.message && first.severity == finding.severity
-        });
+        let known = merged
+            .iter_mut()
+            .find(|(first, _)| first.message == finding.message && first.severity == finding.severity);
         match known {
             Some((_, others)) => *others += 1,
             None => merged.push((finding, 0)),

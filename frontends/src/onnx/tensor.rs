@@ -9,8 +9,8 @@ use unfloat_ir::{Data, Layout, Shape, Tensor, TensorType};
 
 use super::dtype::DType;
 use super::external::{self, Siblings};
-use super::proto::tensor_proto::{DataLocation, DataType};
 use super::proto::TensorProto;
+use super::proto::tensor_proto::{DataLocation, DataType};
 
 /// Most elements of one tensor.
 const MAX_ELEMENTS: usize = 1 << 31;
@@ -85,7 +85,13 @@ fn raw_size(kind: DataType, count: usize) -> usize {
     count.saturating_mul(raw_bits(kind)).div_ceil(8)
 }
 
-fn from_raw(raw: Vec<u8>, kind: DataType, dtype: DType, count: usize, rounded: &mut bool) -> Result<Data, String> {
+fn from_raw(
+    raw: Vec<u8>,
+    kind: DataType,
+    dtype: DType,
+    count: usize,
+    rounded: &mut bool,
+) -> Result<Data, String> {
     let wanted = raw_size(kind, count);
     if raw.len() != wanted {
         return Err(format!("holds {} bytes of data, its shape needs {wanted}", raw.len()));
@@ -93,9 +99,7 @@ fn from_raw(raw: Vec<u8>, kind: DataType, dtype: DType, count: usize, rounded: &
     let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |word, &b| word << 8 | u64::from(b));
     let step = raw_bits(kind).div_ceil(8);
     if dtype.is_float() {
-        return Ok(Data::F32(floats_from_raw(raw, step, count, |bytes| {
-            float(kind, word(bytes), rounded)
-        })));
+        return Ok(Data::F32(floats_from_raw(raw, step, count, |bytes| float(kind, word(bytes), rounded))));
     }
     let bits = raw_bits(kind);
     if bits < 8 {
@@ -113,7 +117,12 @@ fn from_raw(raw: Vec<u8>, kind: DataType, dtype: DType, count: usize, rounded: &
 }
 
 /// Converts from the end and shortens the source as it goes, so that both are never whole at once.
-fn floats_from_raw(mut raw: Vec<u8>, step: usize, count: usize, mut one: impl FnMut(&[u8]) -> f32) -> Vec<f32> {
+fn floats_from_raw(
+    mut raw: Vec<u8>,
+    step: usize,
+    count: usize,
+    mut one: impl FnMut(&[u8]) -> f32,
+) -> Vec<f32> {
     let mut out = vec![0f32; count];
     while !raw.is_empty() {
         let keep = (raw.len().saturating_sub(1) / BLOCK) * BLOCK;

@@ -104,9 +104,11 @@ fn transposed(cx: &mut Cx<'_, '_, '_>, found: &Operands) -> Handled<ConvTranspos
             None => {
                 let pads = window.pads_begin[i].saturating_add(window.pads_end[i]);
                 crop.push(window.pads_begin[i]);
-                output.push(full.checked_sub(pads).ok_or_else(|| {
-                    format!("spatial axis {i} has {full} cells and is cropped by {pads}")
-                })?);
+                output.push(
+                    full.checked_sub(pads).ok_or_else(|| {
+                        format!("spatial axis {i} has {full} cells and is cropped by {pads}")
+                    })?,
+                );
             }
         }
     }

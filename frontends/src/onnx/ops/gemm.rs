@@ -36,7 +36,8 @@ pub(super) fn gemm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     if cx.lead(&c) == 0 && row && shape.last().is_none_or(|&n| n == 1 || n == outputs) {
         let flat: Vec<usize> = shape.last().copied().into_iter().collect();
         let bias = cx.reshape(&c, &flat, Layout::anonymous(flat.len()))?;
-        let bias = if flat == [outputs] { bias } else { cx.apply(Expand { shape: [outputs].into() }, &[&bias])? };
+        let bias =
+            if flat == [outputs] { bias } else { cx.apply(Expand { shape: [outputs].into() }, &[&bias])? };
         return Ok(vec![cx.apply(Dense, &[&a, &w, &bias])?]);
     }
     let y = cx.apply(Dense, &[&a, &w])?;

@@ -28,7 +28,10 @@ fn image(cx: &mut Cx<'_, '_, '_>, x: &Val) -> Handled<(Vec<usize>, [usize; 3], u
     let shape = cx.ty(x).shape.to_vec();
     match (cx.rank(x), &shape[..]) {
         (4, [lead @ .., c, h, w]) if block > 0 => Ok((lead.to_vec(), [*c, *h, *w], block)),
-        (rank, _) => Err(format!("expected [batch, channels, height, width] and a block size, found {rank} axes").into()),
+        (rank, _) => {
+            Err(format!("expected [batch, channels, height, width] and a block size, found {rank} axes")
+                .into())
+        }
     }
 }
 

@@ -22,7 +22,12 @@ pub(super) fn extents(cx: &Cx<'_, '_, '_>, x: &Val) -> Handled<Vec<usize>> {
 }
 
 /// A window whose end padding is what its last output reads; and how much of it `ceil_mode` added.
-fn rounded(cx: &mut Cx<'_, '_, '_>, mut window: Window, extents: &[usize], same: bool) -> Handled<(Window, Vec<usize>)> {
+fn rounded(
+    cx: &mut Cx<'_, '_, '_>,
+    mut window: Window,
+    extents: &[usize],
+    same: bool,
+) -> Handled<(Window, Vec<usize>)> {
     let ceil = cx.flag("ceil_mode", false)? && !same;
     let mut added = vec![0; extents.len()];
     for i in (0..extents.len()).filter(|_| ceil) {

@@ -105,7 +105,11 @@ pub(super) fn dequantize_linear(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
 }
 
 /// A `Clip` of the codes of a quantizer: the same quantizer with as many codes as are left, if some width has them.
-pub(super) fn clipped_codes(cx: &mut Cx<'_, '_, '_>, x: &Val, bounds: &[Option<Val>; 2]) -> Handled<Option<Val>> {
+pub(super) fn clipped_codes(
+    cx: &mut Cx<'_, '_, '_>,
+    x: &Val,
+    bounds: &[Option<Val>; 2],
+) -> Handled<Option<Val>> {
     let DType::Int(int) = x.dtype else { return Ok(None) };
     let bound = |b: &Option<Val>, open: i64| match b {
         None => Some(open),

@@ -159,7 +159,8 @@ pub(crate) fn check(label: &str, nodes: &[NodeDef], findings: &mut Vec<Diagnosti
         unknown.entry((&node.domain, &node.op)).or_insert((0, node)).0 += 1;
     }
     for ((domain, op), (count, first)) in &unknown {
-        let scope = if domain.is_empty() { String::new() } else { format!(" of the domain `{}`", clip(domain)) };
+        let scope =
+            if domain.is_empty() { String::new() } else { format!(" of the domain `{}`", clip(domain)) };
         let nodes = if *count == 1 { String::new() } else { format!(" ({count} nodes)") };
         let text = format!("the operator {}{scope} is not supported{nodes}", clip(op));
         let found = error(label, first.place.clone(), text).in_layer(first.title());
@@ -171,7 +172,9 @@ pub(crate) fn check(label: &str, nodes: &[NodeDef], findings: &mut Vec<Diagnosti
 /// What to do about an operator that is not there.
 fn advice(op: &str) -> &'static str {
     match op {
-        "If" | "Loop" | "Scan" => "control flow has no place in a fixed circuit: export the model without branches",
+        "If" | "Loop" | "Scan" => {
+            "control flow has no place in a fixed circuit: export the model without branches"
+        }
         "LSTM" | "GRU" | "RNN" => "recurrent layers are not supported: unroll the loop before export",
         _ if op.starts_with("Random") || op.starts_with("Multinomial") || op == "Bernoulli" => {
             "a network with random numbers has no fixed result: export it for inference"

@@ -223,7 +223,8 @@ pub(super) fn range(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let mut bounds = [0i64; 3];
     for (i, what) in ["start", "limit", "step"].into_iter().enumerate() {
         let values = cx.known_ints(i, what)?;
-        bounds[i] = values.and_then(|v| v.first().copied()).ok_or_else(|| format!("the {what} is missing"))?;
+        bounds[i] =
+            values.and_then(|v| v.first().copied()).ok_or_else(|| format!("the {what} is missing"))?;
     }
     let [start, limit, step] = bounds.map(i128::from);
     if step == 0 {

@@ -92,14 +92,17 @@ pub(super) fn split(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let axis = cx.int_or("axis", 0)?;
     let axis = cx.axis(&x, axis)?;
     let n = cx.ty(&x).shape[axis];
-    let said = if cx.opset() < 13 && cx.has("split") { cx.ints("split")? } else { cx.known_ints(1, "split")? };
+    let said =
+        if cx.opset() < 13 && cx.has("split") { cx.ints("split")? } else { cx.known_ints(1, "split")? };
     let count = match cx.int("num_outputs")? {
         Some(count) => sizes(&[count], "attribute `num_outputs`")?[0],
         None => cx.results(),
     };
     let parts = match said {
         Some(parts) => sizes(&parts, "the split")?,
-        None if count == 0 || count > n.max(1) => return Err(format!("{n} cells do not split into {count}").into()),
+        None if count == 0 || count > n.max(1) => {
+            return Err(format!("{n} cells do not split into {count}").into());
+        }
         None => {
             let each = n.div_ceil(count);
             (0..count).map(|i| each.min(n.saturating_sub(i * each))).collect()
@@ -185,7 +188,8 @@ fn crop(cx: &mut Cx<'_, '_, '_>, x: &Val, before: &[i64], after: &[i64]) -> Hand
         let cut = |pad: i64| pad.min(0).unsigned_abs() as usize;
         let (first, last) = (cut(before[axis]), cut(after[axis]));
         let size = n.checked_sub(first.saturating_add(last));
-        let size = size.ok_or_else(|| format!("axis {axis} has {n} cells, too few to cut off {first} and {last}"))?;
+        let size =
+            size.ok_or_else(|| format!("axis {axis} has {n} cells, too few to cut off {first} and {last}"))?;
         y = cx.narrow(&y, axis, first, size)?;
     }
     Ok(y)

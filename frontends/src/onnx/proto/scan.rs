@@ -61,9 +61,9 @@ pub(super) fn check<R: Read + Seek>(source: &mut R, size: u64) -> Result<(), Str
     source.rewind().map_err(|e| format!("cannot be read: {e}"))?;
     let mut scan = Scan { source: BufReader::new(source), at: 0 };
     match scan.run(size) {
-        Ok(items) if items > MAX_ITEMS => {
-            Err(format!("holds more than {MAX_ITEMS} messages and texts; no network of that size is supported"))
-        }
+        Ok(items) if items > MAX_ITEMS => Err(format!(
+            "holds more than {MAX_ITEMS} messages and texts; no network of that size is supported"
+        )),
         _ => Ok(()),
     }
 }
