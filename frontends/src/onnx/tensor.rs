@@ -52,7 +52,7 @@ pub(crate) fn decode(from: &mut TensorProto, files: &dyn Siblings) -> Result<Dec
     let kind = DataType::try_from(code).unwrap_or(DataType::Undefined);
     let external = from.data_location() == DataLocation::External;
     let raw = match from.raw_data.take() {
-        Some(bytes) if !external && !(bytes.is_empty() && count > 0) => Some(Vec::from(bytes)),
+        Some(bytes) if !(external || bytes.is_empty() && count > 0) => Some(Vec::from(bytes)),
         _ if external => Some(external::read(from, raw_size(kind, count), files)?),
         _ => None,
     };

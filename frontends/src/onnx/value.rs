@@ -54,7 +54,7 @@ impl Val {
         matches!(self.kind, Kind::Node(_))
     }
     /// The same value under another element type of the same representation.
-    pub(crate) fn as_dtype(mut self, dtype: DType) -> Self {
+    pub(crate) fn with_dtype(mut self, dtype: DType) -> Self {
         self.dtype = dtype;
         self
     }

@@ -32,9 +32,9 @@ fn pair(cx: &mut Cx<'_, '_, '_>) -> Handled<(Val, Val)> {
 /// An element type for an operand; no change when it has it.
 pub(super) fn cast(cx: &mut Cx<'_, '_, '_>, x: &Val, to: DType) -> Handled<Val> {
     if x.dtype.elem() == to.elem() {
-        return Ok(x.clone().as_dtype(to));
+        return Ok(x.clone().with_dtype(to));
     }
-    Ok(cx.apply(Cast { to: to.elem() }, &[x])?.as_dtype(to))
+    Ok(cx.apply(Cast { to: to.elem() }, &[x])?.with_dtype(to))
 }
 
 pub(super) fn arithmetic(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
@@ -136,7 +136,7 @@ pub(super) fn select(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let all = [cx.input(0)?, cx.input(1)?, cx.input(2)?];
     let all = cx.aligned(&all)?;
     let dtype = all[1].dtype;
-    Ok(vec![cx.apply(Select, &[&all[0], &all[1], &all[2]])?.as_dtype(dtype)])
+    Ok(vec![cx.apply(Select, &[&all[0], &all[1], &all[2]])?.with_dtype(dtype)])
 }
 
 /// Cast and CastLike. Between floats nothing happens: all are computed in single precision.

@@ -86,7 +86,7 @@ pub(super) fn quantize_linear(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
 pub(super) fn quantized(cx: &mut Cx<'_, '_, '_>, operands: [&Val; 3], to: DType) -> Handled<Val> {
     let order = QuantizeOrder::RoundThenSaturate;
     let op = Quantize { to: to.elem(), narrow: false, rounding: Rounding::HalfEven, order };
-    Ok(cx.apply(op, &operands)?.as_dtype(to))
+    Ok(cx.apply(op, &operands)?.with_dtype(to))
 }
 
 pub(super) fn dequantize_linear(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
@@ -101,7 +101,7 @@ pub(super) fn dequantize_linear(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
         Some(zero) => spread(cx, &x, &zero, axis, block)?,
         None => number(0.0),
     };
-    Ok(vec![cx.dequantized(&x, &scale, &zero)?.as_dtype(dtype)])
+    Ok(vec![cx.dequantized(&x, &scale, &zero)?.with_dtype(dtype)])
 }
 
 /// A `Clip` of the codes of a quantizer: the same quantizer with as many codes as are left, if some width has them.

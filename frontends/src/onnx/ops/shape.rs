@@ -214,7 +214,7 @@ pub(super) fn constant_of_shape(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     };
     let dtype = value.dtype;
     let value = cx.reshape(&value, &[], Layout::anonymous(0))?;
-    Ok(vec![cx.apply(Expand { shape: shape.into() }, &[&value])?.as_dtype(dtype)])
+    Ok(vec![cx.apply(Expand { shape: shape.into() }, &[&value])?.with_dtype(dtype)])
 }
 
 /// Range of known bounds, as exporters write it into shape computations.
@@ -261,5 +261,5 @@ pub(super) fn concat(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
         let wanted = layout.filter(|l| l.rank() == own.rank()).unwrap_or(own);
         same.push(cx.relabel(v, wanted)?);
     }
-    Ok(vec![cx.apply(Concat { axis: at }, &same.iter().collect::<Vec<_>>())?.as_dtype(dtype)])
+    Ok(vec![cx.apply(Concat { axis: at }, &same.iter().collect::<Vec<_>>())?.with_dtype(dtype)])
 }

@@ -130,7 +130,7 @@ pub(super) fn gather(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
         _ => return Err(Fault::mixes("it picks samples, or for each sample from another")),
     };
     let dtype = x.dtype;
-    Ok(vec![cx.apply(Gather { axis }, &[&x, &indices])?.as_dtype(dtype)])
+    Ok(vec![cx.apply(Gather { axis }, &[&x, &indices])?.with_dtype(dtype)])
 }
 
 pub(super) fn pad(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
