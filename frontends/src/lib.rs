@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`keras`] | `.h5`, `.keras`, `.weights.h5` and JSON of Keras 1 to 3 |
 //! | [`onnx`] | ONNX, with QONNX and the quantized operators |
+//! | [`pytorch`] | checkpoints of PyTorch: `.pt`, `.npz`, `.safetensors`, folders of `.npy` |
 #![forbid(unsafe_code)]
 
 pub mod keras;
 pub mod onnx;
+pub mod pytorch;
