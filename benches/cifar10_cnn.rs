@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use unfloat::cli::Import;
-use unfloat::{model, samples};
+use unfloat::{load, model, samples};
 use unfloat_exec::{Plan, PlanOptions};
 use unfloat_ir::{Graph, Layout, Stage, Tensor};
 
@@ -36,7 +36,7 @@ fn main() -> Outcome<()> {
     let work = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cifar10_cnn");
     std::fs::create_dir_all(&work)?;
     let dir = conversion(&file, &work)?;
-    let graph = model::at_stage(model::load_graph(&file, &Import::default())?, Stage::Folded)?;
+    let graph = model::at_stage(load::load_graph(&file, &Import::default())?, Stage::Folded)?;
     let onnx = match &against {
         Some(python) => Some(onnx_model(python, &graph, &work)?),
         None => None,
@@ -110,12 +110,12 @@ fn onnx_model(python: &str, graph: &Graph, work: &Path) -> Outcome<PathBuf> {
     run(Command::new(python).arg(script).arg(&onnx).arg("--cifar10-cnn").arg(&weights))?;
 
     let inputs = samples::random(&samples::input_types(graph), 8, samples::SEED);
-    let images = Tensor::f32([8, 32, 32, 3], Layout::anonymous(4), inputs.data[0].clone());
+    let images = Tensor::f32([8, 32, 32, 3], Layout::anonymous(4), inputs.floats()[0].to_vec());
     let (from, to) = (work.join("in.npy"), work.join("out.npy"));
     std::fs::write(&from, unfloat_npy::write_npy(&images))?;
     run(Command::new(python).arg(script).arg(&onnx).arg("--run").arg(&from).arg(&to))?;
     let theirs = unfloat_npy::read_npy(&std::fs::read(&to)?)?;
-    let ours = Plan::new(graph, &PlanOptions::default())?.run(&inputs.slices(), 8, 1)?;
+    let ours = Plan::new(graph, &PlanOptions::default())?.run(&[&inputs.floats()[0]], 8, 1)?;
     let pairs = ours[0].iter().zip(theirs.as_f32().unwrap_or(&[]));
     let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
     println!("onnxruntime on the same weights: outputs differ by at most {worst:.1e}");
@@ -195,12 +195,13 @@ fn executor(graph: &Graph, batch: usize, peer: Option<Peer>) -> Outcome<()> {
     let plan = Plan::new(graph, &PlanOptions::default())?;
     let mut workspace = plan.workspace();
     let inputs = samples::random(&samples::input_types(graph), batch, samples::SEED);
+    let floats = inputs.floats();
     let round = || {
         let start = ProcessTime::now();
         let mut images = 0;
         while start.elapsed().as_secs_f64() < 0.2 {
             for _ in 0..64 / batch {
-                black_box(plan.run_in(&mut workspace, &inputs.slices(), batch)?);
+                black_box(plan.run_in(&mut workspace, &[&floats[0]], batch)?);
                 images += batch;
             }
         }

@@ -52,6 +52,35 @@ pub struct Import {
     /// The backend that a Keras file was trained on, when the file does not say (Keras 1).
     #[arg(long, value_name = "BACKEND")]
     pub keras_backend: Option<KerasBackend>,
+    /// Which axis of an ONNX model's inputs counts samples: the first (0), or none, when the graph is one sample
+    /// (default: the first where every node keeps it apart).
+    #[arg(long, value_name = "AXIS")]
+    pub batch: Option<BatchArg>,
+    /// The extent of an axis that an ONNX model names and leaves open. May be given several times.
+    #[arg(long, value_name = "NAME=N", value_parser = named::<usize>)]
+    pub dim: Vec<(String, usize)>,
+    /// A constant in place of an ONNX model's input. May be given several times.
+    #[arg(long, value_name = "INPUT=FILE.npy", value_parser = named::<PathBuf>)]
+    pub constant: Vec<(String, PathBuf)>,
+}
+
+/// The axis that counts samples.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchArg {
+    /// The first.
+    #[value(name = "0")]
+    First,
+    /// None.
+    None,
+}
+
+/// `NAME=VALUE`. Names may hold an equals sign; values don't.
+fn named<T: std::str::FromStr>(text: &str) -> Result<(String, T), String>
+where
+    T::Err: std::fmt::Display,
+{
+    let (name, value) = text.rsplit_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_string(), value.parse().map_err(|e| format!("`{value}`: {e}"))?))
 }
 
 /// A backend of Keras: Theano stores convolution kernels mirrored.
@@ -66,7 +95,7 @@ pub enum KerasBackend {
 /// Arguments of `convert`.
 #[derive(Args, Debug)]
 pub struct Convert {
-    /// The model: .h5, .keras, .json with --weights, or .uir.
+    /// The model: .onnx, .h5, .keras, .json with --weights, or .uir.
     pub model: PathBuf,
     /// The directory to make.
     #[arg(short, long, value_name = "DIR")]

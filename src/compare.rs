@@ -33,7 +33,7 @@ impl Difference {
 pub fn outputs(types: &[(String, TensorType)], a: &Batch, b: &Batch) -> Vec<Difference> {
     types
         .iter()
-        .zip(a.data.iter().zip(&b.data))
+        .zip(a.floats().iter().zip(&b.floats()))
         .map(|((name, ty), (x, y))| output(name, ty.shape.num_elements().max(1), x, y))
         .collect()
 }

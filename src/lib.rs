@@ -6,7 +6,8 @@
 //! |---|---|
 //! | [`cli`] | what a user can type |
 //! | [`commands`] | one file per command |
-//! | [`model`] | whatever a user can name: a model file, a `.uir`, an artefact directory |
+//! | [`load`] | model files and `.uir` to graphs, whatever their format |
+//! | [`model`] | what computes: a graph, or an artefact directory |
 //! | [`samples`], [`compare`] | samples in and out of files, and how far results are apart |
 //! | [`uir`] | `.uir` files with their archive |
 //! | [`output`], [`report`] | where text goes, exit statuses, what is said of the passes |
@@ -15,6 +16,7 @@
 pub mod cli;
 pub mod commands;
 pub mod compare;
+pub mod load;
 pub mod model;
 pub mod output;
 pub mod report;

@@ -1,18 +1,15 @@
-//! Whatever a user can name: a model file, a `.uir`, an artefact directory.
+//! Something that computes: a graph from a model file or a `.uir`, or an artefact directory.
 
-use crate::cli::{Import, KerasBackend};
+use crate::cli::Import;
+use crate::load::load_graph;
 use crate::output::{during, fault, show};
-use crate::samples::{self, Batch, read_file};
-use crate::uir;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use crate::samples::{self, Batch};
 use std::path::{Path, PathBuf};
 use unfloat_backends::{Backend, Manifest, backend};
 use unfloat_exec::reference::{evaluate, evaluate_all};
 use unfloat_exec::{Plan, PlanOptions};
-use unfloat_frontends::keras::{self, KerasOptions, ModelFile};
 use unfloat_ir::{
-    Data, Diagnostic, Diagnostics, Graph, Layout, Location, Stage, Tensor, TensorType, ValueId,
+    Data, Diagnostic, Diagnostics, ElemType, Graph, Layout, Location, Stage, Tensor, TensorType,
 };
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
 use unfloat_passes::validate::compare;
@@ -59,20 +56,22 @@ impl Subject {
     pub fn run(&self, inputs: &Batch, threads: usize) -> Result<Batch, Diagnostics> {
         let data = match self {
             Subject::Graph(graph) => {
-                samples::check_float_ports(graph)?;
                 let graph = prepared(graph)?;
                 if !Plan::takes(&graph) {
                     return during("running the samples", || by_reference(&graph, inputs));
                 }
                 let plan = Plan::new(&graph, &PlanOptions::default())?;
-                during("running the samples", || plan.run(&inputs.slices(), inputs.count, threads))?
+                let floats = inputs.floats();
+                let slices: Vec<&[f32]> = floats.iter().map(|v| v.as_ref()).collect();
+                let results = during("running the samples", || plan.run(&slices, inputs.count, threads))?;
+                results.into_iter().map(Data::F32).collect()
             }
             Subject::Artefact(artefact) => {
                 let what = format!("compiling and running the emitted {}", artefact.backend.info().name);
                 during(&what, || artefact.run(inputs))?
             }
         };
-        Ok(Batch { count: inputs.count, data })
+        Ok(inputs.answered(data))
     }
 
     /// Runs samples in the reference evaluator.
@@ -80,20 +79,16 @@ impl Subject {
         let Subject::Graph(graph) = self else {
             return Err(fault("--reference needs a model or a .uir, not an artefact directory").into());
         };
-        samples::check_float_ports(graph)?;
         by_reference(graph, inputs)
     }
 }
 
-/// Runs samples of a graph with float ports by each op's own evaluation.
+/// Runs samples by each op's own evaluation.
 fn by_reference(graph: &Graph, inputs: &Batch) -> Result<Batch, Diagnostics> {
-    let mut data = vec![Vec::new(); graph.outputs().len()];
-    for sample in 0..inputs.count {
-        for (to, tensor) in data.iter_mut().zip(evaluate(graph, &tensors(graph, inputs, sample))?) {
-            to.extend_from_slice(tensor.as_f32().unwrap_or(&[]));
-        }
-    }
-    Ok(Batch { count: inputs.count, data })
+    let types: Vec<ElemType> = graph.outputs().iter().map(|o| graph.ty(o.value).elem.clone()).collect();
+    let results = (0..inputs.count).map(|s| evaluate(graph, &tensors(graph, inputs, s)));
+    let results = results.collect::<Result<Vec<_>, _>>()?;
+    Ok(inputs.answered(samples::joined(&types, &results)))
 }
 
 /// A directory that `convert` made.
@@ -125,8 +120,10 @@ impl Artefact {
                         p.layout
                     ))
                 };
-                match (p.elem.as_str(), layout) {
-                    ("f32", Some(layout)) => Ok((p.name.clone(), TensorType::f32(p.shape.clone(), layout))),
+                match (ElemType::from_name(&p.elem), layout) {
+                    (Some(elem), Some(layout)) => {
+                        Ok((p.name.clone(), TensorType::new(elem, p.shape.clone(), layout)))
+                    }
                     _ => Err(fault()),
                 }
             };
@@ -136,121 +133,24 @@ impl Artefact {
         Ok(Self { dir: dir.to_path_buf(), backend: backend::find(name)?, inputs, outputs })
     }
 
-    fn run(&self, inputs: &Batch) -> Result<Vec<Vec<f32>>, Diagnostics> {
-        let sample = |s: usize| {
-            let one = |((_, ty), data): (&(String, TensorType), &Vec<f32>)| {
-                let len = ty.shape.num_elements();
-                Tensor { data: Data::F32(data[s * len..(s + 1) * len].to_vec()), ty: ty.clone() }
-            };
-            self.inputs.iter().zip(&inputs.data).map(one).collect()
-        };
-        let samples: Vec<Vec<Tensor>> = (0..inputs.count).map(sample).collect();
-        let mut data = vec![Vec::new(); self.outputs.len()];
-        for results in self.backend.replay(&self.dir, &samples)? {
-            for (to, tensor) in data.iter_mut().zip(results) {
-                to.extend_from_slice(tensor.as_f32().unwrap_or(&[]));
-            }
-        }
-        Ok(data)
+    fn run(&self, inputs: &Batch) -> Result<Vec<Data>, Diagnostics> {
+        let types: Vec<&TensorType> = self.inputs.iter().map(|(_, ty)| ty).collect();
+        let samples: Vec<Vec<Tensor>> = (0..inputs.count).map(|s| inputs.sample(&types, s)).collect();
+        let results = self.backend.replay(&self.dir, &samples)?;
+        let types: Vec<ElemType> = self.outputs.iter().map(|(_, ty)| ty.elem.clone()).collect();
+        Ok(samples::joined(&types, &results))
     }
 }
 
 /// One sample of a batch as tensors for a graph.
 fn tensors(graph: &Graph, inputs: &Batch, sample: usize) -> Vec<Tensor> {
-    let one = |(&v, data): (&ValueId, &Vec<f32>)| {
-        let ty = graph.ty(v).clone();
-        let len = ty.shape.num_elements();
-        Tensor { data: Data::F32(data[sample * len..(sample + 1) * len].to_vec()), ty }
-    };
-    graph.inputs().iter().zip(&inputs.data).map(one).collect()
+    let types: Vec<&TensorType> = graph.inputs().iter().map(|&v| graph.ty(v)).collect();
+    inputs.sample(&types, sample)
 }
 
 /// Threads when the user names no number: one per core.
 pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// The kinds of files that are told apart by their first bytes.
-enum Kind {
-    Hdf5,
-    Zip,
-    Json,
-    Uir,
-}
-
-fn kind(bytes: &[u8]) -> Option<Kind> {
-    let text = bytes.trim_ascii_start();
-    match bytes {
-        _ if bytes.starts_with(b"\x89HDF\r\n\x1a\n") => Some(Kind::Hdf5),
-        _ if bytes.starts_with(b"PK\x03\x04") => Some(Kind::Zip),
-        _ if text.starts_with(b"{") || text.starts_with(b"[") || text.starts_with(b"\"") => Some(Kind::Json),
-        _ if text.starts_with(b"uir ") || text.starts_with(b"//") => Some(Kind::Uir),
-        _ => None,
-    }
-}
-
-/// Reads a model file or a `.uir`. Warnings are shown.
-pub fn load_graph(path: &Path, import: &Import) -> Result<Graph, Diagnostics> {
-    load(path, import).map(|(graph, _)| graph)
-}
-
-/// Reads a model file or a `.uir`, and tells which files were read: base names, sizes, hashes.
-pub fn load_with_source(path: &Path, import: &Import) -> Result<(Graph, Value), Diagnostics> {
-    load(path, import).map(|(graph, files)| (graph, Value::Array(files)))
-}
-
-fn load(path: &Path, import: &Import) -> Result<(Graph, Vec<Value>), Diagnostics> {
-    if path.is_dir() {
-        return Err(fault(format!("{}: expected a model file, found a directory", path.display())).into());
-    }
-    let bytes = read_file(path)?;
-    let mut files = vec![described(path, &bytes)];
-    let mut found = Diagnostics::new();
-    if let Some(fault) = kind_fault(path, &bytes) {
-        found.push(fault);
-    }
-    let weights = import.weights.as_ref().map(|path| read_file(path).map(|bytes| file(path, bytes)));
-    let weights = match weights.transpose() {
-        Ok(weights) => weights.inspect(|w| files.push(described(Path::new(&w.label), &w.bytes))),
-        Err(e) => {
-            found.push(e);
-            None
-        }
-    };
-    found.into_result(())?;
-    if matches!(kind(&bytes), Some(Kind::Uir)) {
-        return Ok((uir::read(path)?, files));
-    }
-    let backend = import.keras_backend.map(|b| match b {
-        KerasBackend::Tensorflow => keras::Backend::TensorFlow,
-        KerasBackend::Theano => keras::Backend::Theano,
-    });
-    let imported = keras::import(file(path, bytes), weights, &KerasOptions { backend })?;
-    show(&Diagnostics(imported.warnings));
-    Ok((imported.graph, files))
-}
-
-fn described(path: &Path, bytes: &[u8]) -> Value {
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    json!({ "file": name, "bytes": bytes.len(), "sha256": format!("{:x}", Sha256::digest(bytes)) })
-}
-
-fn kind_fault(path: &Path, bytes: &[u8]) -> Option<Diagnostic> {
-    let at = || Location::file(path.display().to_string());
-    let help = "Keras .h5 and .keras files, Keras JSON with --weights, and .uir are read";
-    if bytes.is_empty() {
-        return Some(Diagnostic::error(at(), "the file is empty").help(help));
-    }
-    kind(bytes).is_none().then(|| {
-        let head: Vec<String> = bytes.iter().take(8).map(|b| format!("{b:02x}")).collect();
-        Diagnostic::error(at(), format!("not a model that is known here: it begins with {}", head.join(" ")))
-            .help(help)
-    })
-}
-
-fn file(path: &Path, bytes: Vec<u8>) -> ModelFile {
-    let label = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    ModelFile { label, bytes }
 }
 
 /// The graph after the passes that lead to a stage.
@@ -302,10 +202,4 @@ pub fn first_difference(
         }
     }
     Ok(None)
-}
-
-/// The name of a model for emitted code: the file's stem.
-pub fn default_name(path: &Path) -> String {
-    let path: PathBuf = path.components().collect();
-    path.file_stem().map_or("model".to_string(), |s| s.to_string_lossy().into_owned())
 }

@@ -1,8 +1,9 @@
 //! Samples from the user's files: `.npy` with a batch axis in front, or `.npz` with `input_0`, `output_0`, ….
 
 use crate::output::{fault, io_fault};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use unfloat_ir::{Data, Diagnostic, Diagnostics, ElemType, Graph, Location, Shape, Tensor, TensorType};
+use unfloat_ir::{Data, Diagnostic, Diagnostics, ElemType, Graph, Location, Tensor, TensorType};
 use unfloat_passes::validate::SplitMix64;
 
 /// Values for every input of a graph, or from every output, of a number of samples.
@@ -10,39 +11,105 @@ use unfloat_passes::validate::SplitMix64;
 pub struct Batch {
     /// The number of samples.
     pub count: usize,
-    /// One vector per input or output, samples one after another.
-    pub data: Vec<Vec<f32>>,
+    /// Floats or codes of each input or output, samples one after another.
+    pub data: Vec<Data>,
+    /// Whether the arrays that the samples came from had an axis that counts them. Results are written likewise.
+    pub counted: bool,
 }
 
 impl Batch {
-    /// The slices of each input or output.
-    pub fn slices(&self) -> Vec<&[f32]> {
-        self.data.iter().map(Vec::as_slice).collect()
+    /// Each input or output as floats: codes are converted.
+    pub fn floats(&self) -> Vec<Cow<'_, [f32]>> {
+        let one = |data| match data {
+            &Data::F32(ref floats) => Cow::Borrowed(floats.as_slice()),
+            codes => Cow::Owned(codes_of(codes).map(|c| c as f32).collect()),
+        };
+        self.data.iter().map(one).collect()
     }
+
+    /// Sample `index` as tensors of the given types.
+    pub fn sample(&self, types: &[&TensorType], index: usize) -> Vec<Tensor> {
+        let one = |(&ty, data): (&&TensorType, &Data)| {
+            let len = ty.shape.num_elements();
+            let at = index * len..(index + 1) * len;
+            let data = match data {
+                Data::F32(floats) => Data::F32(floats[at].to_vec()),
+                codes => Data::from_codes(&ty.elem, at.filter_map(|i| codes.code(i))),
+            };
+            Tensor { data, ty: ty.clone() }
+        };
+        types.iter().zip(&self.data).map(one).collect()
+    }
+
+    /// What came of these samples.
+    pub fn answered(&self, data: Vec<Data>) -> Self {
+        Self { count: self.count, data, counted: self.counted }
+    }
+}
+
+fn floats_of(data: &Data) -> &[f32] {
+    match data {
+        Data::F32(floats) => floats,
+        _ => &[],
+    }
+}
+
+fn codes_of(data: &Data) -> impl Iterator<Item = i64> {
+    (0..data.len()).filter_map(|i| data.code(i))
+}
+
+/// The results of samples, one vector of elements per output of the given types.
+pub fn joined(types: &[ElemType], results: &[Vec<Tensor>]) -> Vec<Data> {
+    let one = |(i, elem): (usize, &ElemType)| {
+        let parts = results.iter().filter_map(|r| r.get(i)).map(|t| &t.data);
+        match elem.is_float() {
+            true => Data::F32(parts.flat_map(floats_of).copied().collect()),
+            false => Data::from_codes(elem, parts.flat_map(codes_of)),
+        }
+    };
+    types.iter().enumerate().map(one).collect()
 }
 
 /// The seed of pseudo-random samples.
 pub const SEED: u64 = 0x756e_666c_6f61_7421;
 
-/// Pseudo-random samples of the given types, about normal, the same on every machine.
+/// Pseudo-random samples of the given types, the same on every machine: floats about normal, codes of at most 8 bits
+/// over their whole range and wider ones between 0 and 255, which serve as indices and as pixels.
 pub fn random(types: &[(String, TensorType)], count: usize, seed: u64) -> Batch {
     let mut random = SplitMix64::new(seed);
-    let lens = types.iter().map(|(_, ty)| ty.shape.num_elements() * count);
-    Batch { count, data: lens.map(|n| (0..n).map(|_| random.normal()).collect()).collect() }
+    let one = |(_, ty): &(String, TensorType)| {
+        let len = ty.shape.num_elements() * count;
+        match ty.elem.code_range() {
+            None => Data::F32((0..len).map(|_| random.normal()).collect()),
+            Some((lo, hi)) => {
+                let (lo, hi) = if hi.saturating_sub(lo) > 255 { (0, 255.min(hi)) } else { (lo, hi) };
+                let span = (hi - lo) as u64 + 1;
+                let code = |_| match lo + random.below(span) as i64 {
+                    0 if ty.elem == ElemType::Bipolar => 1,
+                    code => code,
+                };
+                Data::from_codes(&ty.elem, (0..len).map(code))
+            }
+        }
+    };
+    Batch { count, data: types.iter().map(one).collect(), counted: true }
 }
 
-/// Reads a regular file, with its path in the error. Devices and pipes are refused: they may never end.
-pub fn read_file(path: &Path) -> Result<Vec<u8>, Diagnostic> {
-    let failed = |e| io_fault(path, "cannot be read", &e);
-    let kind = std::fs::metadata(path).map_err(failed)?.file_type();
-    if !kind.is_file() {
-        let found = if kind.is_dir() { "a directory" } else { "a device or a pipe" };
-        let at = Location::file(path.display().to_string());
-        return Err(
-            Diagnostic::error(at, format!("expected a file, found {found}")).help("save it to a file first")
-        );
+/// Refuses what is no regular file: devices and pipes may never end.
+pub fn check_regular(path: &Path) -> Result<(), Diagnostic> {
+    let kind = std::fs::metadata(path).map_err(|e| io_fault(path, "cannot be read", &e))?.file_type();
+    if kind.is_file() {
+        return Ok(());
     }
-    std::fs::read(path).map_err(failed)
+    let found = if kind.is_dir() { "a directory" } else { "a device or a pipe" };
+    let at = Location::file(path.display().to_string());
+    Err(Diagnostic::error(at, format!("expected a file, found {found}")).help("save it to a file first"))
+}
+
+/// Reads a regular file, with its path in the error.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, Diagnostic> {
+    check_regular(path)?;
+    std::fs::read(path).map_err(|e| io_fault(path, "cannot be read", &e))
 }
 
 /// Reads one array for each of `types`. Arrays come from `.npy` files, one each in that order, or from a single
@@ -53,7 +120,7 @@ pub fn read(paths: &[PathBuf], prefix: &str, types: &[(String, TensorType)]) -> 
         _ => read_npys(paths, prefix, types)?,
     };
     let mut found = Diagnostics::new();
-    let mut batch: Option<(usize, String)> = None;
+    let mut batch: Option<(usize, bool, String)> = None;
     let mut data = Vec::new();
     for ((label, array), (name, ty)) in arrays.into_iter().zip(types) {
         match samples(array, ty) {
@@ -61,20 +128,21 @@ pub fn read(paths: &[PathBuf], prefix: &str, types: &[(String, TensorType)]) -> 
                 found
                     .push(Diagnostic::error(Location::file(&label), format!("{prefix} `{name}`: {message}")));
             }
-            Ok((count, values)) => {
+            Ok((count, counted, values)) => {
                 data.push(values);
                 match &batch {
-                    Some((n, first)) if *n != count => found.push(Diagnostic::error(
+                    Some((n, _, first)) if *n != count => found.push(Diagnostic::error(
                         Location::file(&label),
                         format!("holds {count} samples, but {first} holds {n}"),
                     )),
                     Some(_) => {}
-                    None => batch = Some((count, label)),
+                    None => batch = Some((count, counted, label)),
                 }
             }
         }
     }
-    found.into_result(Batch { count: batch.map_or(0, |b| b.0), data })
+    let (count, counted) = batch.map_or((0, true), |b| (b.0, b.1));
+    found.into_result(Batch { count, data, counted })
 }
 
 fn read_npys(
@@ -158,13 +226,14 @@ pub fn check_some(batch: &Batch) -> Result<(), Diagnostic> {
     }
 }
 
-/// Takes an array as samples of `shape`: with a batch axis in front, or a single one without.
-fn samples(array: Tensor, ty: &TensorType) -> Result<(usize, Vec<f32>), String> {
+/// Takes an array as samples of a type, with a batch axis in front or a single one without: their number, whether
+/// there was a batch axis, the elements.
+fn samples(array: Tensor, ty: &TensorType) -> Result<(usize, bool, Data), String> {
     let shape = &ty.shape;
     let dims = array.shape().to_vec();
-    let count = match dims.split_first() {
-        _ if dims == shape.dims() => 1,
-        Some((&n, rest)) if rest == shape.dims() => n,
+    let (count, counted) = match dims.split_first() {
+        _ if dims == shape.dims() => (1, false),
+        Some((&n, rest)) if rest == shape.dims() => (n, true),
         _ => {
             let wanted = shape.to_string();
             let batch = if shape.rank() == 0 { "[N]".to_string() } else { format!("[N,{}", &wanted[1..]) };
@@ -176,18 +245,34 @@ fn samples(array: Tensor, ty: &TensorType) -> Result<(usize, Vec<f32>), String> 
             return Err(format!("expected the shape {batch} or {wanted}, found {}{axes}", array.shape()));
         }
     };
-    let values = match array.data {
-        Data::F32(values) => values,
-        codes => (0..codes.len()).filter_map(|i| codes.code(i)).map(|c| c as f32).collect(),
-    };
-    Ok((count, values))
+    Ok((count, counted, elements(array.data, &ty.elem)?))
 }
 
-/// Writes samples of `shape` as `.npy` with a batch axis in front.
-pub fn write(path: &Path, shape: &Shape, count: usize, values: &[f32]) -> Result<(), Diagnostic> {
-    let mut dims = vec![count];
-    dims.extend_from_slice(shape);
-    let bytes = unfloat_npy::write_npy_data(&dims.into(), &Data::F32(values.to_vec()), false);
+/// An array's elements as a type's: whole numbers become floats or codes, floats become codes if they are whole.
+fn elements(data: Data, elem: &ElemType) -> Result<Data, String> {
+    let codes: Vec<i64> = match (data, elem.is_float()) {
+        (Data::F32(values), true) => return Ok(Data::F32(values)),
+        (codes, true) => return Ok(Data::F32(codes_of(&codes).map(|c| c as f32).collect())),
+        (Data::F32(values), false) => match values.iter().find(|v| v.fract() != 0.0 || !v.is_finite()) {
+            Some(odd) => return Err(format!("expected {elem}, found the number {odd}")),
+            None => values.iter().map(|&v| v as i64).collect(),
+        },
+        (codes, false) => codes_of(&codes).collect(),
+    };
+    match codes.iter().find(|&&c| !elem.has_code(c)) {
+        Some(odd) => Err(format!("expected {elem}, found {odd}")),
+        None => Ok(Data::from_codes(elem, codes)),
+    }
+}
+
+/// Writes a batch's output `index`, of the given type, as `.npy`; with a batch axis in front if the inputs had one.
+pub fn write(path: &Path, ty: &TensorType, batch: &Batch, index: usize) -> Result<(), Diagnostic> {
+    let mut dims = ty.shape.to_vec();
+    if batch.counted {
+        dims.insert(0, batch.count);
+    }
+    let Some(data) = batch.data.get(index) else { return Ok(()) };
+    let bytes = unfloat_npy::write_npy_data(&dims.into(), data, ty.elem == ElemType::Bit);
     std::fs::write(path, bytes).map_err(|e| io_fault(path, "cannot be written", &e))
 }
 
@@ -199,15 +284,4 @@ pub fn input_types(graph: &Graph) -> Vec<(String, TensorType)> {
 /// The names and types of a graph's outputs.
 pub fn output_types(graph: &Graph) -> Vec<(String, TensorType)> {
     graph.outputs().iter().map(|o| (o.name.clone(), graph.ty(o.value).clone())).collect()
-}
-
-/// Refuses graphs whose inputs or outputs are not floats: their samples are not read yet as codes.
-pub fn check_float_ports(graph: &Graph) -> Result<(), Diagnostics> {
-    let mut found = Diagnostics::new();
-    for (name, ty) in input_types(graph).into_iter().chain(output_types(graph)) {
-        if ty.elem != ElemType::F32 {
-            found.push(fault(format!("`{name}` is {ty}; samples are read and written as f32 only")));
-        }
-    }
-    found.into_result(())
 }

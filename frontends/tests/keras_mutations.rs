@@ -5,6 +5,7 @@
 //! global allocator, which is why this test is a program of its own.
 
 mod counting;
+mod mutants;
 
 use std::fs;
 use std::path::Path;
@@ -15,6 +16,8 @@ use serde_json::{Value, json};
 use unfloat_frontends::keras::{Imported, KerasOptions, ModelFile, import};
 use unfloat_ir::Diagnostics;
 
+use mutants::{Random, mutate};
+
 /// Only one import at a time, or the peak would be that of several.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -24,21 +27,6 @@ const BASE: usize = 24 << 20;
 /// Bytes per byte of the files: parsed JSON takes about 60.
 const PER_BYTE: usize = 100;
 const TIME: Duration = Duration::from_secs(5);
-
-/// A small generator (Marsaglia's xorshift), so that the mutants never change.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-}
 
 fn read(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/keras").join(name);
@@ -64,55 +52,6 @@ fn bounded(what: &str, model: Vec<u8>, weights: Option<Vec<u8>>) -> Result<Impor
         assert!(findings.has_errors(), "{what}: refused without an error");
     }
     result
-}
-
-/// One of the ways in which files break.
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) -> String {
-    let length = bytes.len();
-    let at = random.below(length);
-    match random.below(7) {
-        0 => {
-            bytes.truncate(at);
-            format!("truncated to {at}")
-        }
-        1 => {
-            let count = 1 + random.below(8);
-            for _ in 0..count {
-                let at = random.below(length);
-                bytes[at] ^= 1 << random.below(8);
-            }
-            format!("{count} bits flipped")
-        }
-        2 => {
-            let end = (at + 1 + random.below(256)).min(length);
-            bytes[at..end].fill(0);
-            format!("zeros from {at} to {end}")
-        }
-        3 => {
-            let end = (at + [2, 4, 8][random.below(3)]).min(length);
-            bytes[at..end].fill(0xff);
-            format!("ones from {at} to {end}")
-        }
-        4 => {
-            let end = (at + random.below(512)).min(length);
-            let to = random.below(length - (end - at));
-            bytes.copy_within(at..end, to);
-            format!("{at}..{end} copied to {to}")
-        }
-        5 => {
-            // HDF5 keeps its tables at the beginning, zip at the end: hit them more often.
-            let near =
-                if random.below(2) == 0 { random.below(2048) } else { length - 1 - random.below(2048) };
-            let near = near.min(length - 1);
-            bytes[near] = random.next() as u8;
-            format!("byte {near} set to {}", bytes[near])
-        }
-        _ => {
-            let inserted = vec![random.next() as u8; 1 + random.below(64)];
-            bytes.splice(at..at, inserted);
-            format!("bytes inserted at {at}")
-        }
-    }
 }
 
 /// Fixtures of every container and writer, all small.

@@ -3,6 +3,7 @@
 use crate::cli::Convert;
 use crate::commands::verify::Comparison;
 use crate::compare;
+use crate::load::{default_name, load_with_source};
 use crate::model::{self, Subject};
 use crate::output::{CommandResult, Failure, Outcome, fault, note, print_json, show};
 use crate::samples::{self, Batch};
@@ -21,7 +22,7 @@ const CHECK_SAMPLES: usize = 8;
 /// Runs the command.
 pub fn run(args: &Convert) -> CommandResult {
     let emitters = emitters(args)?;
-    let (mut graph, source) = model::load_with_source(&args.model, &args.import)?;
+    let (mut graph, source) = load_with_source(&args.model, &args.import)?;
     graph.name = name(args, &graph);
     let mut warnings = Diagnostics::new();
     let options = RunOptions { validate: !args.no_validate, ..RunOptions::default() };
@@ -95,7 +96,7 @@ fn name(args: &Convert, graph: &Graph) -> String {
     match &args.name {
         Some(name) => name.clone(),
         None if graph.name.is_empty() || args.model.extension().is_none_or(|e| e != "uir") => {
-            namer::sanitize(&model::default_name(&args.model))
+            namer::sanitize(&default_name(&args.model))
         }
         None => namer::sanitize(&graph.name),
     }

@@ -1,6 +1,7 @@
 //! `inspect`: the layers of a graph as a table, JSON or a drawing, and single tensors.
 
 use crate::cli::Inspect;
+use crate::load::load_graph;
 use crate::model;
 use crate::output::{CommandResult, Outcome, fault, io_fault, print, print_json, table};
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ pub fn run(args: &Inspect) -> CommandResult {
         let names: Vec<&str> = Stage::ALL.iter().map(|s| s.name()).collect();
         fault(format!("--stage: expected one of {}, found `{}`", names.join(", "), args.stage))
     })?;
-    let graph = model::load_graph(&args.model, &args.import)?;
+    let graph = load_graph(&args.model, &args.import)?;
     let graph = model::at_stage(graph, stage)?;
     if let Some(name) = &args.tensor {
         return tensor(&graph, name, args);

@@ -1,7 +1,7 @@
 //! `opt`: passes on a graph, for compiler people.
 
 use crate::cli::Opt;
-use crate::model::load_graph;
+use crate::load::load_graph;
 use crate::output::{CommandResult, Outcome, note, print, show};
 use crate::uir;
 use unfloat_ir::Diagnostics;

@@ -25,8 +25,8 @@ pub fn run(args: &Run) -> CommandResult {
     let results =
         if args.reference { subject.run_reference(&inputs)? } else { subject.run(&inputs, threads)? };
     let mut found = Diagnostics::new();
-    for ((path, (_, ty)), values) in args.output.iter().zip(&outputs).zip(&results.data) {
-        found.extend(samples::write(path, &ty.shape, results.count, values).err());
+    for (i, (path, (_, ty))) in args.output.iter().zip(&outputs).enumerate() {
+        found.extend(samples::write(path, ty, &results, i).err());
     }
     found.into_result(Outcome::Done).map_err(Into::into)
 }

@@ -31,6 +31,7 @@ pub fn import_options(fixture: &Value) -> Import {
     Import {
         weights: fixture["weights"].as_str().map(|w| folder().join(w)),
         keras_backend: (fixture["needs"]["backend"] == "theano").then_some(KerasBackend::Theano),
+        ..Import::default()
     }
 }
 

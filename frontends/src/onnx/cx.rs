@@ -255,7 +255,10 @@ impl Cx<'_, '_, '_> {
                 _ => DType::of(&ty.elem),
             }
         };
-        Ok(Val { kind, dtype, codes: None })
+        // What is made of a weight, its transpose say, is still that weight to the user.
+        let known = matches!(kind, Kind::Const(_));
+        let name = operands.iter().find_map(|v| v.name.clone()).filter(|_| known);
+        Ok(Val { kind, dtype, codes: None, name })
     }
     /// The op that makes a value, and its operands.
     pub(crate) fn made_by(&self, val: &Val) -> Option<(Op, Vec<Val>)> {

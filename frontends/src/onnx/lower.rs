@@ -108,9 +108,11 @@ impl Lowering<'_> {
                 }
             }
             let results = self.node(node, operands)?;
-            for (name, slot) in node.outputs.iter().zip(results).filter(|(name, _)| !name.is_empty()) {
-                if let Slot::Val(Val { kind: Kind::Node(id), .. }) = &slot {
-                    self.name(*id, name);
+            for (name, mut slot) in node.outputs.iter().zip(results).filter(|(name, _)| !name.is_empty()) {
+                match &mut slot {
+                    Slot::Val(Val { kind: Kind::Node(id), .. }) => self.name(*id, name),
+                    Slot::Val(known) => drop(known.name.get_or_insert_with(|| name.as_str().into())),
+                    Slot::Broken => {}
                 }
                 values.insert(name.clone(), slot);
             }
@@ -154,7 +156,7 @@ impl Lowering<'_> {
                     let place = format!("initializer {}", clip(name));
                     self.findings.push(*warning(self.label, place, text));
                 }
-                Slot::Val(Val::constant(decoded.tensor, decoded.dtype))
+                Slot::Val(Val::constant(decoded.tensor, decoded.dtype).named(name))
             }
             Err(message) => {
                 let place = format!("initializer {}", clip(name));
@@ -248,7 +250,7 @@ impl Lowering<'_> {
         if known.iter().all(|t| *t == known[0]) {
             return Ok(first.clone());
         }
-        Ok(Val { kind: Kind::PerBatch(known), dtype: first.dtype, codes: None })
+        Ok(Val { kind: Kind::PerBatch(known), dtype: first.dtype, codes: None, name: None })
     }
 
     /// Whether two values are computed in the same way.
@@ -277,12 +279,12 @@ impl Lowering<'_> {
     }
 
     /// The value of the graph for a constant; the same one for the same tensor.
-    pub(crate) fn constant(&mut self, tensor: &Arc<Tensor>) -> ValueId {
+    fn constant(&mut self, tensor: &Arc<Tensor>, name: &str) -> ValueId {
         let place = Arc::as_ptr(tensor) as usize;
         if let Some((_, id)) = self.constants.get(&place) {
             return *id;
         }
-        let id = self.graph.add_const("c", tensor.clone());
+        let id = self.graph.add_const(name, tensor.clone());
         self.constants.insert(place, (tensor.clone(), id));
         id
     }
@@ -308,21 +310,26 @@ impl Lowering<'_> {
         match &val.kind {
             Kind::Node(id) => Ok(*id),
             Kind::Const(tensor) => match &val.codes {
-                None => Ok(self.constant(tensor)),
-                Some(parts) => self.coded(parts, origin),
+                None => Ok(self.constant(tensor, val.name.as_deref().unwrap_or("c"))),
+                Some(parts) => self.coded(parts, val.name.as_deref().unwrap_or("c"), origin),
             },
             Kind::PerBatch(_) => Err(Fault::mixes("an operand depends on the number of samples")),
         }
     }
 
     /// A known value by its codes; the same node for the same codes.
-    fn coded(&mut self, parts: &[Arc<Tensor>; 3], origin: &Origin) -> Handled<ValueId> {
+    fn coded(&mut self, parts: &[Arc<Tensor>; 3], name: &str, origin: &Origin) -> Handled<ValueId> {
         let place = Arc::as_ptr(&parts[0]) as usize;
         if let Some((_, id)) = self.decoded.get(&place) {
             return Ok(*id);
         }
-        let ids = parts.each_ref().map(|t| self.constant(t));
-        let id = self.graph.add_node(Dequantize, &ids, "v", origin)?;
+        let [codes, scale, zero] = parts;
+        let ids = [
+            self.constant(codes, &format!("{name}.codes")),
+            self.constant(scale, &format!("{name}.scale")),
+            self.constant(zero, &format!("{name}.zero_point")),
+        ];
+        let id = self.graph.add_node(Dequantize, &ids, name, origin)?;
         self.decoded.insert(place, (parts[0].clone(), id));
         Ok(id)
     }

@@ -15,6 +15,8 @@ pub(crate) struct Val {
     pub(crate) dtype: DType,
     /// A known value that is `(codes − zero) · scale` by a quantizer of the model: codes, scale and zero point.
     pub(crate) codes: Option<[Arc<Tensor>; 3]>,
+    /// The model's name for a known value, which the graph's constant is to have; its layer's for what is made of one.
+    pub(crate) name: Option<Arc<str>>,
 }
 
 /// Where a value is.
@@ -31,11 +33,11 @@ pub(crate) enum Kind {
 impl Val {
     /// A known value.
     pub(crate) fn constant(tensor: impl Into<Arc<Tensor>>, dtype: DType) -> Self {
-        Self { kind: Kind::Const(tensor.into()), dtype, codes: None }
+        Self { kind: Kind::Const(tensor.into()), dtype, codes: None, name: None }
     }
     /// A value of the graph.
     pub(crate) fn node(id: ValueId, dtype: DType) -> Self {
-        Self { kind: Kind::Node(id), dtype, codes: None }
+        Self { kind: Kind::Node(id), dtype, codes: None, name: None }
     }
     /// The tensor, when it is known.
     pub(crate) fn known(&self) -> Option<&Arc<Tensor>> {
@@ -47,6 +49,11 @@ impl Val {
     /// The same known value, made of codes.
     pub(crate) fn with_codes(mut self, codes: [Arc<Tensor>; 3]) -> Self {
         self.codes = Some(codes);
+        self
+    }
+    /// The same value under a name, unless it has one.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.name.get_or_insert_with(|| name.into());
         self
     }
     /// Whether the graph computes it.
