@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use unfloat_frontends::keras::{self, KerasOptions, ModelFile};
 use unfloat_frontends::onnx::{self, BatchAxis, OnnxFile, OnnxOptions, ReadSeek, Siblings};
-use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location};
+use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Tensor};
 
 /// The formats, by what a file begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,16 +153,30 @@ fn onnx(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnosti
         Some(BatchArg::None) => BatchAxis::None,
     };
     let options = OnnxOptions { batch, dims: import.dim.iter().cloned().collect(), values };
-    let source = File::open(path).map_err(|e| io_fault(path, "cannot be read", &e))?;
-    let folder =
-        Folder { path: path.parent().map(Path::to_path_buf).unwrap_or_default(), opened: RefCell::default() };
-    let file = OnnxFile { label: base_name(path), source: Box::new(source) };
+    let (file, folder) = onnx_file(path)?;
     let imported = onnx::import(file, &folder, &options)?;
     show(&Diagnostics(imported.warnings));
     let mut paths = vec![path.to_path_buf()];
     paths.extend(folder.opened.into_inner());
     paths.extend(import.constant.iter().map(|(_, path)| path.clone()));
     Ok((imported.graph, paths))
+}
+
+/// A model file, and its folder.
+fn onnx_file(path: &Path) -> Result<(OnnxFile, Folder), Diagnostic> {
+    let source = File::open(path).map_err(|e| io_fault(path, "cannot be read", &e))?;
+    let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    let file = OnnxFile { label: base_name(path), source: Box::new(source) };
+    Ok((file, Folder { path: folder, opened: RefCell::default() }))
+}
+
+/// A tensor as a model's file has it, where the file names its tensors and the graph's may be rearranged ones.
+pub fn stored_tensor(path: &Path, name: &str) -> Result<Option<Tensor>, Diagnostics> {
+    if format_of(path)? != Format::Onnx {
+        return Ok(None);
+    }
+    let (file, folder) = onnx_file(path)?;
+    onnx::initializer(file, &folder, name)
 }
 
 /// The folder of an ONNX model, whose tensors may lie in files beside it.

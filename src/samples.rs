@@ -20,10 +20,12 @@ pub struct Batch {
 impl Batch {
     /// Each input or output as floats: codes are converted.
     pub fn floats(&self) -> Vec<Cow<'_, [f32]>> {
-        let one = |data| match data {
-            &Data::F32(ref floats) => Cow::Borrowed(floats.as_slice()),
-            codes => Cow::Owned(codes_of(codes).map(|c| c as f32).collect()),
-        };
+        fn one(data: &Data) -> Cow<'_, [f32]> {
+            match data {
+                Data::F32(floats) => Cow::Borrowed(floats),
+                codes => Cow::Owned(codes_of(codes).map(|c| c as f32).collect()),
+            }
+        }
         self.data.iter().map(one).collect()
     }
 

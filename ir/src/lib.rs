@@ -25,6 +25,7 @@ pub mod graph;
 pub mod ops;
 pub mod origin;
 pub mod patch;
+mod permute;
 pub mod tensor;
 pub mod text;
 pub mod types;

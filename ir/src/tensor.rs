@@ -1,5 +1,6 @@
 //! Tensors: constants of a graph, and the values that the reference evaluator computes.
 
+use crate::permute::permuted;
 use crate::types::{ElemType, Layout, Shape, TensorType};
 
 /// The elements of a tensor, row-major: floats, or integer codes in the narrowest word that the producer chose.
@@ -140,12 +141,14 @@ impl Tensor {
         let from = self.ty.shape.strides();
         let dims: Vec<usize> = perm.iter().map(|&p| self.ty.shape[p]).collect();
         let steps: Vec<usize> = perm.iter().map(|&p| from[p]).collect();
-        let mut at = Vec::with_capacity(self.len());
-        for_each_index(&dims, |index| at.push(index.iter().zip(&steps).map(|(i, s)| i * s).sum()));
-        Self {
-            ty: TensorType::new(self.ty.elem.permuted(perm), dims, self.ty.layout.permuted(perm)),
-            data: self.data.gather(&at),
-        }
+        let data = match &self.data {
+            Data::F32(v) => Data::F32(permuted(v, &dims, &steps)),
+            Data::I8(v) => Data::I8(permuted(v, &dims, &steps)),
+            Data::I16(v) => Data::I16(permuted(v, &dims, &steps)),
+            Data::I32(v) => Data::I32(permuted(v, &dims, &steps)),
+            Data::I64(v) => Data::I64(permuted(v, &dims, &steps)),
+        };
+        Self { ty: TensorType::new(self.ty.elem.permuted(perm), dims, self.ty.layout.permuted(perm)), data }
     }
     /// The tensor with every axis of `axes` reversed.
     pub fn flipped(&self, axes: &[usize]) -> Self {

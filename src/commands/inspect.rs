@@ -1,7 +1,7 @@
 //! `inspect`: the layers of a graph as a table, JSON or a drawing, and single tensors.
 
 use crate::cli::Inspect;
-use crate::load::load_graph;
+use crate::load::{load_graph, stored_tensor};
 use crate::model;
 use crate::output::{CommandResult, Outcome, fault, io_fault, print, print_json, table};
 use serde_json::{Value, json};
@@ -17,6 +17,11 @@ pub fn run(args: &Inspect) -> CommandResult {
         let names: Vec<&str> = Stage::ALL.iter().map(|s| s.name()).collect();
         fault(format!("--stage: expected one of {}, found `{}`", names.join(", "), args.stage))
     })?;
+    if let Some(name) = &args.tensor
+        && let Some(stored) = stored_tensor(&args.model, name)?
+    {
+        return show_tensor(name, &stored, args);
+    }
     let graph = load_graph(&args.model, &args.import)?;
     let graph = model::at_stage(graph, stage)?;
     if let Some(name) = &args.tensor {
@@ -152,7 +157,7 @@ fn dot(graph: &Graph, layers: &[Layer]) -> String {
     out + "}\n"
 }
 
-/// Prints `key,shape` and the values of a constant, or saves it.
+/// Shows a constant of the graph.
 fn tensor(graph: &Graph, name: &str, args: &Inspect) -> CommandResult {
     let compact = graph.compact();
     let constants: Vec<(&str, &Tensor)> = compact
@@ -165,6 +170,11 @@ fn tensor(graph: &Graph, name: &str, args: &Inspect) -> CommandResult {
             .help(format!("there are: {}", names.join(", ")))
             .into());
     };
+    show_tensor(name, tensor, args)
+}
+
+/// Prints `key,shape` and the values, or saves them.
+fn show_tensor(name: &str, tensor: &Tensor, args: &Inspect) -> CommandResult {
     if let Some(path) = &args.output {
         std::fs::write(path, unfloat_npy::write_npy(tensor))
             .map_err(|e| io_fault(path, "cannot be written", &e))?;

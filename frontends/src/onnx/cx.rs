@@ -10,7 +10,6 @@ use unfloat_ir::ops::{Concat, Reshape, Slice, Transpose};
 use unfloat_ir::{Layout, Op, Origin, Tensor, TensorType, ValueId};
 
 use super::dtype::DType;
-use super::external::NoSiblings;
 use super::lower::Lowering;
 use super::model::NodeDef;
 use super::problem::{Annotate, Fault, Handled, warning};
@@ -230,7 +229,7 @@ impl Cx<'_, '_, '_> {
             return Err(format!("attribute `{name}` holds no tensor").into());
         };
         let decoded =
-            tensor::decode(&mut stored, &NoSiblings).map_err(|e| format!("attribute `{name}` {e}"))?;
+            tensor::decode(&mut stored, self.state.files).map_err(|e| format!("attribute `{name}` {e}"))?;
         if decoded.rounded {
             self.warn("holds doubles that were rounded to single precision");
         }
@@ -299,6 +298,21 @@ impl Cx<'_, '_, '_> {
         let val = Val::constant(tensor.clone(), DType::of(&tensor.ty.elem));
         let result = self.apply(op, &[&val])?;
         result.known().cloned().ok_or_else(|| Fault::from("a known tensor is no longer known"))
+    }
+    /// A matrix as the weight of a `dense`, `[out, in]`; `turned` if it is `[in, out]` now.
+    pub(crate) fn weight_matrix(&mut self, val: &Val, turned: bool) -> Handled<Val> {
+        match (val.known(), &val.codes) {
+            // In one step: weights can be large, and each step makes a copy.
+            (Some(tensor), None) if turned && tensor.ty.rank() == 2 => {
+                let mut tensor = tensor.transposed(&[1, 0]);
+                tensor.ty.layout = Layout::weight(0);
+                Ok(Val { kind: Kind::Const(tensor.into()), ..val.clone() })
+            }
+            _ => {
+                let w = if turned { self.transpose(val, &[1, 0])? } else { val.clone() };
+                self.relabel(&w, Layout::weight(0))
+            }
+        }
     }
     /// The same tensor with its axes renamed.
     pub(crate) fn relabel(&mut self, val: &Val, layout: Layout) -> Handled<Val> {

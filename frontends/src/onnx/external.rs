@@ -1,12 +1,15 @@
-//! Tensors whose bytes lie in files beside the model.
+//! Tensors whose bytes are still in a file: in the model's own, or in one beside it.
 //!
-//! In: a tensor's `location`, `offset` and `length`. Out: its bytes. Refuses locations that leave the model's folder
-//! (absolute, with `..`, with a drive), and ranges beyond the file's end, before anything is allocated.
+//! In: a tensor. Out: a reader at its bytes, which is known to have as many as are wanted. Refuses locations that leave
+//! the model's folder (absolute, with `..`, with a drive), and ranges beyond the file's end, before anything is allocated.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Seek, SeekFrom};
 
+use bytes::Bytes;
+
 use super::ReadSeek;
-use super::proto::TensorProto;
+use super::proto::{Later, TensorProto};
 
 /// Opens the files beside a model. The importer asks for relative names without `..` only.
 pub trait Siblings {
@@ -15,6 +18,34 @@ pub trait Siblings {
     /// # Errors
     /// When there is no such file, or it may not be read.
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadSeek>>;
+}
+
+/// Where bytes of tensors lie outside of the decoded messages.
+pub(crate) struct Files<'a> {
+    /// The model's own file.
+    pub(crate) own: RefCell<&'a mut dyn ReadSeek>,
+    /// The fields of the model that were left in its file.
+    pub(crate) later: Later,
+    /// The files beside it.
+    pub(crate) siblings: &'a dyn Siblings,
+}
+
+impl Files<'_> {
+    /// The number of bytes of a `raw_data` field.
+    pub(crate) fn length(&self, field: &Bytes) -> u64 {
+        self.later.range(field).map_or(field.len() as u64, |range| range.end - range.start)
+    }
+    /// Passes a `raw_data` field to `read`, from the messages or from the file.
+    pub(crate) fn with_raw<T>(
+        &self,
+        field: &Bytes,
+        read: impl FnOnce(&mut dyn Read) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let Some(range) = self.later.range(field) else { return read(&mut field.as_ref()) };
+        let mut own = self.own.borrow_mut();
+        own.seek(SeekFrom::Start(range.start)).map_err(|e| format!("its data cannot be read: {e}"))?;
+        read(&mut Read::take(&mut **own, range.end - range.start))
+    }
 }
 
 /// A model without files beside it.
@@ -41,8 +72,12 @@ fn checked(location: &str) -> Result<String, String> {
     if parts.is_empty() { Err(refused()) } else { Ok(parts.join("/")) }
 }
 
-/// Reads the `wanted` bytes of a tensor.
-pub(crate) fn read(tensor: &TensorProto, wanted: usize, files: &dyn Siblings) -> Result<Vec<u8>, String> {
+/// Opens the file beside the model that has the `wanted` bytes of a tensor, where they begin.
+pub(crate) fn open(
+    tensor: &TensorProto,
+    wanted: usize,
+    files: &dyn Siblings,
+) -> Result<Box<dyn ReadSeek>, String> {
     let entry = |key: &str| {
         let found = tensor.external_data.iter().find(|e| e.key() == key);
         found.map(|e| e.value())
@@ -64,9 +99,7 @@ pub(crate) fn read(tensor: &TensorProto, wanted: usize, files: &dyn Siblings) ->
         return Err(format!("lies at bytes {offset} to {offset} + {wanted} of `{name}`, which has {size}"));
     }
     file.seek(SeekFrom::Start(offset)).map_err(fault)?;
-    let mut bytes = vec![0; wanted];
-    file.read_exact(&mut bytes).map_err(fault)?;
-    Ok(bytes)
+    Ok(file)
 }
 
 #[cfg(test)]

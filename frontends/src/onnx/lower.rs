@@ -18,7 +18,7 @@ use unfloat_ir::{Diagnostic, Graph, Layout, Op, OpDef, Origin, Tensor, TensorTyp
 use super::OnnxOptions;
 use super::cx::Cx;
 use super::dtype::DType;
-use super::external::Siblings;
+use super::external::Files;
 use super::inputs::{self, Batch};
 use super::model::{Model, NodeDef};
 use super::ops::registry;
@@ -36,6 +36,8 @@ const MAX_IMPLIED_TOTAL: usize = 1 << 27;
 /// State of one import.
 pub(crate) struct Lowering<'a> {
     pub(crate) label: &'a str,
+    /// Where tensors' bytes lie.
+    pub(crate) files: &'a Files<'a>,
     pub(crate) graph: Graph,
     /// Whether the first axis of each value of the model is the batch, and the size that it has now.
     pub(crate) batch: Option<Batch>,
@@ -56,16 +58,17 @@ pub(crate) enum Lowered {
 }
 
 /// Lowers a whole model. `initializers` are taken from the model one by one, as they are used.
-pub(crate) fn lower(
-    label: &str,
+pub(crate) fn lower<'a>(
+    label: &'a str,
     model: &mut Model,
     batch: Option<Batch>,
     options: &OnnxOptions,
-    files: &dyn Siblings,
+    files: &'a Files<'a>,
     findings: &mut Vec<Diagnostic>,
 ) -> Lowered {
     let mut state = Lowering {
         label,
+        files,
         graph: Graph::new(model.name.clone()),
         batch,
         constants: BTreeMap::new(),
@@ -73,7 +76,7 @@ pub(crate) fn lower(
         implied: 0,
         findings: Vec::new(),
     };
-    let result = state.model(model, options, files);
+    let result = state.model(model, options);
     findings.append(&mut state.findings);
     match result {
         Ok(()) => Lowered::Graph(Box::new(state.graph.compact())),
@@ -82,12 +85,7 @@ pub(crate) fn lower(
 }
 
 impl Lowering<'_> {
-    fn model(
-        &mut self,
-        model: &mut Model,
-        options: &OnnxOptions,
-        files: &dyn Siblings,
-    ) -> Result<(), Box<Diagnostic>> {
+    fn model(&mut self, model: &mut Model, options: &OnnxOptions) -> Result<(), Box<Diagnostic>> {
         let mut values: BTreeMap<String, Slot> = inputs::add(self, model, options);
         // A value is dropped after its last reader: a weight that a node rearranges is not kept twice.
         let mut readers: BTreeMap<String, usize> = BTreeMap::new();
@@ -96,7 +94,7 @@ impl Lowering<'_> {
         let nodes = std::mem::take(&mut model.nodes);
         for node in &nodes {
             for name in &node.inputs {
-                self.fetch(name, model, &mut values, files);
+                self.fetch(name, model, &mut values);
             }
             let operands: Vec<Option<Slot>> = node.inputs.iter().map(|n| values.get(n).cloned()).collect();
             for name in &node.inputs {
@@ -119,7 +117,7 @@ impl Lowering<'_> {
         }
         model.nodes = nodes;
         for name in model.outputs.clone() {
-            self.fetch(&name, model, &mut values, files);
+            self.fetch(&name, model, &mut values);
             let found = match values.get(&name) {
                 Some(Slot::Val(val)) => self.output(&name, val.clone())?,
                 _ => continue,
@@ -137,19 +135,13 @@ impl Lowering<'_> {
     }
 
     /// Decodes an initializer when it is first read.
-    fn fetch(
-        &mut self,
-        name: &str,
-        model: &mut Model,
-        values: &mut BTreeMap<String, Slot>,
-        files: &dyn Siblings,
-    ) {
+    fn fetch(&mut self, name: &str, model: &mut Model, values: &mut BTreeMap<String, Slot>) {
         if values.contains_key(name) {
             return;
         }
         let Some(stored) = model.initializers.get_mut(name) else { return };
         // Taken, so that no second copy of a large weight is ever held.
-        let slot = match tensor::decode(&mut std::mem::take(stored), files) {
+        let slot = match tensor::decode(&mut std::mem::take(stored), self.files) {
             Ok(decoded) => {
                 if decoded.rounded {
                     let text = "holds doubles that were rounded to single precision";

@@ -27,11 +27,13 @@ mod proto;
 mod tensor;
 mod value;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Seek};
 
 use unfloat_ir::{Diagnostic, Diagnostics, Graph, Severity, Tensor};
 
+use external::Files;
 use lower::Lowered;
 use problem::{Annotate, error, warning};
 
@@ -121,20 +123,43 @@ pub fn import(
     }
 }
 
+/// A tensor of a model as the file has it, in the file's own layout; nothing when it has none of that name. Halves and
+/// doubles are single precision.
+///
+/// # Errors
+/// Why the file, or this tensor of it, cannot be read.
+pub fn initializer(
+    mut file: OnnxFile,
+    siblings: &dyn Siblings,
+    name: &str,
+) -> Result<Option<Tensor>, Diagnostics> {
+    let fault = |place: &str, message| Diagnostics::from(*error(&file.label, place, message));
+    let (model, later) = proto::decode(&mut file.source).map_err(|message| fault("", message))?;
+    let tensors = model.graph.map(|graph| graph.initializer).unwrap_or_default();
+    let Some(mut found) = tensors.into_iter().find(|t| t.name() == name) else { return Ok(None) };
+    let files = Files { own: RefCell::new(&mut *file.source), later, siblings };
+    match tensor::decode(&mut found, &files) {
+        Ok(decoded) => Ok(Some(decoded.tensor)),
+        Err(message) => Err(fault(&format!("initializer {}", problem::clip(name)), message)),
+    }
+}
+
 fn read(
     file: &mut OnnxFile,
     siblings: &dyn Siblings,
     options: &OnnxOptions,
     findings: &mut Vec<Diagnostic>,
 ) -> Option<(Graph, bool)> {
-    let mut model = open(file, findings)?;
+    let (mut model, later) = open(file, findings)?;
     let known = ops::registry::check(&file.label, &model.nodes, findings);
     let batch = inputs::detect(&file.label, &model, options, findings)?;
     if !known {
         return None;
     }
     let found = findings.len();
-    match lower::lower(&file.label, &mut model, batch, options, siblings, findings) {
+    let label = file.label.clone();
+    let files = Files { own: RefCell::new(&mut *file.source), later, siblings };
+    match lower::lower(&label, &mut model, batch, options, &files, findings) {
         Lowered::Graph(graph) => return Some((*graph, batch.is_some())),
         Lowered::Mixes(mixes) if options.batch == BatchAxis::First || batch.is_none() => {
             findings.push(*mixes.with_help("read the whole graph as one sample, with --batch none"));
@@ -143,12 +168,13 @@ fn read(
         Lowered::Mixes(mixes) => {
             findings.truncate(found);
             let text = format!("{}; the graph is kept whole, as one sample", mixes.message);
-            findings.push(*warning(&file.label, mixes.at.place, text).in_layer(mixes.at.layer));
+            findings.push(*warning(&label, mixes.at.place, text).in_layer(mixes.at.layer));
         }
     }
     // The tensors were taken out of the model while it was lowered; it is read once more.
-    let mut model = open(file, findings)?;
-    match lower::lower(&file.label, &mut model, None, options, siblings, findings) {
+    let (mut model, later) = open(file, findings)?;
+    let files = Files { own: RefCell::new(&mut *file.source), later, siblings };
+    match lower::lower(&label, &mut model, None, options, &files, findings) {
         Lowered::Graph(graph) => Some((*graph, false)),
         Lowered::Mixes(mixes) => {
             findings.push(*mixes);
@@ -157,9 +183,9 @@ fn read(
     }
 }
 
-fn open(file: &mut OnnxFile, findings: &mut Vec<Diagnostic>) -> Option<model::Model> {
+fn open(file: &mut OnnxFile, findings: &mut Vec<Diagnostic>) -> Option<(model::Model, proto::Later)> {
     match proto::decode(&mut file.source) {
-        Ok(decoded) => model::read(&file.label, decoded, findings),
+        Ok((decoded, later)) => Some((model::read(&file.label, decoded, findings)?, later)),
         Err(message) => {
             findings.push(*error(&file.label, "", message));
             None

@@ -1,21 +1,23 @@
 //! `TensorProto` to a tensor.
 //!
-//! In: a tensor of the file, its bytes taken out so that they are freed when it is converted. Out: floats in single
-//! precision, integer codes in the narrowest word. Refuses: element types that graphs do not have, negative or huge
+//! In: a tensor of the file, its bytes in the message or still in the file, which are converted a block at a time. Out:
+//! floats in single precision, integer codes in the narrowest word. Refuses: element types that graphs do not have, negative or huge
 //! extents, data that is missing or of another length than the shape says.
+
+use std::io::Read;
 
 use half::{bf16, f16};
 use unfloat_ir::{Data, Layout, Shape, Tensor, TensorType};
 
 use super::dtype::DType;
-use super::external::{self, Siblings};
+use super::external::{self, Files};
 use super::proto::TensorProto;
 use super::proto::tensor_proto::{DataLocation, DataType};
 
 /// Most elements of one tensor.
 const MAX_ELEMENTS: usize = 1 << 31;
-/// Bytes that are converted before the source gives them back.
-const BLOCK: usize = 4 << 20;
+/// Bytes that are read before they are converted: they fit a second-level cache. A multiple of every element's size.
+const BLOCK: usize = 1 << 18;
 
 /// A decoded tensor and the type that the file gives it.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ pub(crate) fn shape(dims: &[i64]) -> Result<Shape, String> {
 }
 
 /// Converts a tensor, taking its data.
-pub(crate) fn decode(from: &mut TensorProto, files: &dyn Siblings) -> Result<Decoded, String> {
+pub(crate) fn decode(from: &mut TensorProto, files: &Files<'_>) -> Result<Decoded, String> {
     let code = from.data_type.unwrap_or(0);
     let dtype = DType::from_code(code)?;
     if from.segment.is_some() {
@@ -50,16 +52,18 @@ pub(crate) fn decode(from: &mut TensorProto, files: &dyn Siblings) -> Result<Dec
     let shape = shape(&from.dims)?;
     let count = shape.num_elements();
     let kind = DataType::try_from(code).unwrap_or(DataType::Undefined);
-    let external = from.data_location() == DataLocation::External;
-    let raw = match from.raw_data.take() {
-        Some(bytes) if !(external || bytes.is_empty() && count > 0) => Some(Vec::from(bytes)),
-        _ if external => Some(external::read(from, raw_size(kind, count), files)?),
-        _ => None,
-    };
+    let wanted = raw_size(kind, count);
     let mut rounded = false;
-    let data = match raw {
-        Some(raw) => from_raw(raw, kind, dtype, count, &mut rounded)?,
-        None => from_fields(from, kind, dtype, count, &mut rounded)?,
+    let mut convert = |from: &mut dyn Read| from_raw(from, kind, dtype, count, &mut rounded);
+    let data = match from.raw_data.take() {
+        _ if from.data_location() == DataLocation::External => {
+            convert(&mut external::open(from, wanted, files.siblings)?)?
+        }
+        Some(field) if !(field.is_empty() && count > 0) => match files.length(&field) {
+            length if length == wanted as u64 => files.with_raw(&field, convert)?,
+            length => return Err(format!("holds {length} bytes of data, its shape needs {wanted}")),
+        },
+        _ => from_fields(from, kind, dtype, count, &mut rounded)?,
     };
     let layout = Layout::anonymous(shape.rank());
     let tensor = Tensor { ty: TensorType::new(dtype.elem(), shape, layout), data };
@@ -85,55 +89,68 @@ fn raw_size(kind: DataType, count: usize) -> usize {
     count.saturating_mul(raw_bits(kind)).div_ceil(8)
 }
 
+/// Converts `raw_data`. The caller knows that there are as many bytes as the shape needs.
 fn from_raw(
-    raw: Vec<u8>,
+    from: &mut dyn Read,
     kind: DataType,
     dtype: DType,
     count: usize,
     rounded: &mut bool,
 ) -> Result<Data, String> {
-    let wanted = raw_size(kind, count);
-    if raw.len() != wanted {
-        return Err(format!("holds {} bytes of data, its shape needs {wanted}", raw.len()));
+    let mut data = if dtype.is_float() { Data::F32(Vec::new()) } else { Data::from_codes(&dtype.elem(), []) };
+    let (mut rest, mut block) = (raw_size(kind, count), Vec::new());
+    while rest > 0 {
+        block.resize(rest.min(BLOCK), 0);
+        from.read_exact(&mut block).map_err(|e| format!("its data cannot be read: {e}"))?;
+        rest -= block.len();
+        // The last byte of small integers may be only partly used.
+        let elements = (block.len() * 8 / raw_bits(kind)).min(count - data.len());
+        // Not before there are bytes for it.
+        match &mut data {
+            Data::F32(out) => {
+                out.reserve_exact(count - out.len());
+                floats(out, &block, kind, rounded);
+            }
+            Data::I8(out) => out.extend(codes(&block, kind, elements).map(|c| c as i8)),
+            Data::I16(out) => out.extend(codes(&block, kind, elements).map(|c| c as i16)),
+            Data::I32(out) => out.extend(codes(&block, kind, elements).map(|c| c as i32)),
+            Data::I64(out) => out.extend(codes(&block, kind, elements)),
+        }
+        if kind == DataType::Uint64
+            && let Some(word) = block.chunks_exact(8).map(word).find(|&w| w > i64::MAX as u64)
+        {
+            return Err(format!("holds {word}, beyond the largest integer that is supported, 2^63 - 1"));
+        }
     }
-    let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |word, &b| word << 8 | u64::from(b));
-    let step = raw_bits(kind).div_ceil(8);
-    if dtype.is_float() {
-        return Ok(Data::F32(floats_from_raw(raw, step, count, |bytes| float(kind, word(bytes), rounded))));
-    }
-    let bits = raw_bits(kind);
-    if bits < 8 {
-        let per_byte = 8 / bits;
-        let codes = (0..count).map(|i| {
-            let packed = raw[i / per_byte] >> (i % per_byte * bits);
-            code(kind, u64::from(packed) & ((1 << bits) - 1))
-        });
-        return Ok(Data::from_codes(&dtype.elem(), codes));
-    }
-    match raw.chunks_exact(step).map(word).find(|&w| kind == DataType::Uint64 && w > i64::MAX as u64) {
-        Some(w) => Err(format!("holds {w}, beyond the largest integer that is supported, 2^63 - 1")),
-        None => Ok(Data::from_codes(&dtype.elem(), raw.chunks_exact(step).map(|b| code(kind, word(b))))),
+    Ok(data)
+}
+
+/// A little-endian word.
+fn word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0u64, |word, &b| word << 8 | u64::from(b))
+}
+
+fn floats(out: &mut Vec<f32>, block: &[u8], kind: DataType, rounded: &mut bool) {
+    // Single precision, which nearly all weights are, by itself: the general conversion is much slower.
+    if kind == DataType::Float {
+        let (words, _) = block.as_chunks::<4>();
+        out.extend(words.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+    } else {
+        out.extend(block.chunks_exact(raw_bits(kind) / 8).map(|bytes| float(kind, word(bytes), rounded)));
     }
 }
 
-/// Converts from the end and shortens the source as it goes, so that both are never whole at once.
-fn floats_from_raw(
-    mut raw: Vec<u8>,
-    step: usize,
-    count: usize,
-    mut one: impl FnMut(&[u8]) -> f32,
-) -> Vec<f32> {
-    let mut out = vec![0f32; count];
-    while !raw.is_empty() {
-        let keep = (raw.len().saturating_sub(1) / BLOCK) * BLOCK;
-        let to = &mut out[keep / step..];
-        for (to, bytes) in to.iter_mut().zip(raw[keep..].chunks_exact(step)) {
-            *to = one(bytes);
+fn codes(block: &[u8], kind: DataType, elements: usize) -> impl Iterator<Item = i64> {
+    let bits = raw_bits(kind);
+    (0..elements).map(move |i| {
+        if bits < 8 {
+            let packed = block[i * bits / 8] >> (i * bits % 8);
+            code(kind, u64::from(packed) & ((1 << bits) - 1))
+        } else {
+            let size = bits / 8;
+            code(kind, word(&block[i * size..(i + 1) * size]))
         }
-        raw.truncate(keep);
-        raw.shrink_to_fit();
-    }
-    out
+    })
 }
 
 fn float(kind: DataType, word: u64, rounded: &mut bool) -> f32 {
@@ -209,8 +226,8 @@ fn from_fields(
         }
         _ if bits < 8 => {
             length(small.len(), raw_size(kind, count))?;
-            let bytes = small.into_iter().map(|w| w as u8).collect();
-            from_raw(bytes, kind, dtype, count, rounded)?
+            let bytes: Vec<u8> = small.into_iter().map(|w| w as u8).collect();
+            from_raw(&mut bytes.as_slice(), kind, dtype, count, rounded)?
         }
         _ => {
             length(small.len(), count)?;

@@ -23,10 +23,8 @@ pub(super) fn gemm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
         (true, 0) => cx.transpose(&a, &[1, 0])?,
         (true, _) => return Err(Fault::mixes("it transposes the batch")),
     };
-    // As the weight of a `dense`: [out, in].
-    let w = if trans_b { b } else { cx.transpose(&b, &[1, 0])? };
-    let w = scaled(cx, &w, alpha)?;
-    let w = cx.relabel(&w, Layout::weight(0))?;
+    let b = scaled(cx, &b, alpha)?;
+    let w = cx.weight_matrix(&b, !trans_b)?;
     let Some(c) = c else { return Ok(vec![cx.apply(Dense, &[&a, &w])?]) };
     let c = scaled(cx, &c, beta)?;
     let outputs = cx.ty(&w).shape[0];
@@ -79,8 +77,7 @@ pub(super) fn product(cx: &mut Cx<'_, '_, '_>, a: &Val, b: &Val) -> Handled<Val>
 fn whole_vector(cx: &mut Cx<'_, '_, '_>, a: &Val, b: &Val) -> Handled<Val> {
     let shape = cx.ty(b).shape.to_vec();
     if shape.len() == 2 {
-        let w = cx.transpose(b, &[1, 0])?;
-        let w = cx.relabel(&w, Layout::weight(0))?;
+        let w = cx.weight_matrix(b, true)?;
         return cx.apply(Dense, &[a, &w]);
     }
     let w = cx.reshape(b, &[1, shape[0]], Layout::weight(0))?;

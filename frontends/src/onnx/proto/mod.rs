@@ -10,4 +10,4 @@ mod scan;
 mod stream;
 
 pub(crate) use generated::*;
-pub(crate) use stream::decode;
+pub(crate) use stream::{Later, decode};
