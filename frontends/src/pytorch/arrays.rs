@@ -160,8 +160,8 @@ fn objects(reading: &mut Reading<'_>, body: &[u8], place: &str, key: &str, alone
             return Vec::new();
         }
     };
-    // Of an archive's arrays everything is taken; one file of a dictionary is like a checkpoint.
-    let path = if place.is_empty() { reading.key } else { Some(".") };
+    // Everything is taken unless a part of a dictionary in a file of its own is chosen.
+    let path = if place.is_empty() { reading.key.or(Some(".")) } else { Some(".") };
     let mut found = match find(&pickle, path, &mut reading.limit) {
         Ok(found) => found,
         Err(missing) => {

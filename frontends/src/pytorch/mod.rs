@@ -114,8 +114,9 @@ impl fmt::Display for Format {
 /// The first bytes that tell kinds apart.
 const HEAD: u64 = 1024;
 
-/// How pickles of protocol 0 that hold arrays begin.
-const TEXT_PICKLES: [&[u8]; 6] = [b"(dp", b"(lp", b"ccollections\n", b"cnumpy", b"ctorch", b"ccopy_reg\n"];
+/// How pickles of protocol 0 and 1, which have no mark of their own, begin when they hold tensors.
+const OLD_PICKLES: [&[u8]; 8] =
+    [b"(dp", b"(lp", b"}q\0", b"]q\0", b"ccollections\n", b"cnumpy", b"ctorch", b"ccopy_reg\n"];
 
 /// What kind of checkpoint a file is; nothing if it is none. The source is left at its beginning.
 ///
@@ -150,7 +151,7 @@ pub fn recognise(source: &mut dyn ReadSeek) -> io::Result<Option<Format>> {
         head if head.starts_with(b"\x93NUMPY") => Some(Format::Npy),
         head if legacy::begins(head) => Some(Format::Legacy),
         [0x80, 0..=5, ..] => Some(Format::Pickle),
-        head if TEXT_PICKLES.iter().any(|start| head.starts_with(start)) => Some(Format::Pickle),
+        head if OLD_PICKLES.iter().any(|start| head.starts_with(start)) => Some(Format::Pickle),
         head if safetensors::begins(head, size) => Some(Format::Safetensors),
         _ => None,
     })
