@@ -229,9 +229,10 @@ fn is_candidate(nodes: &[Node], i: usize) -> bool {
     }
 }
 
+/// The name of a step in lower case; none for names that nobody would give.
 fn name_of(pickle: &Pickle, step: Step) -> String {
     match step {
-        Step::Key(key) => pickle.text(key).map(|t| t.to_ascii_lowercase()).unwrap_or_default(),
+        Step::Key(key) => pickle.name(key).map(|t| t.to_ascii_lowercase()).unwrap_or_default(),
         Step::Index(_) => String::new(),
     }
 }
@@ -276,7 +277,10 @@ fn path(pickle: &Pickle, nodes: &[Node], node: usize) -> Option<String> {
         match step {
             Step::Index(i) => text += &format!("[{i}]"),
             Step::Key(key) => {
-                let name = key_text(pickle, key).filter(|n| n.len() + text.len() < 4096)?;
+                if pickle.text_len(key) + text.len() > 4096 {
+                    return None;
+                }
+                let name = key_text(pickle, key)?;
                 if !text.is_empty() {
                     text.push('.');
                 }
@@ -396,12 +400,14 @@ fn join(pickle: &Pickle, steps: &[Step], limit: &mut Limit) -> Result<String, St
     }
     let mut parts = Vec::with_capacity(steps.len());
     for step in steps.iter().rev() {
-        let part = match step {
+        parts.push(match step {
             Step::Index(i) => i.to_string(),
-            Step::Key(key) => key_text(pickle, *key).unwrap_or_default(),
-        };
-        limit.take(part.len(), 1)?;
-        parts.push(part);
+            Step::Key(key) => {
+                // Once in its parts, once in the whole.
+                limit.take(pickle.text_len(*key), 2)?;
+                key_text(pickle, *key).unwrap_or_default()
+            }
+        });
     }
     Ok(parts.join("."))
 }

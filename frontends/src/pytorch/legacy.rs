@@ -83,42 +83,32 @@ fn head(input: &mut Input<'_>) -> Result<(Pickle, Vec<String>, bool), String> {
     }
     let facts = pickle::parse(input).map_err(fault("the facts of the machine"))?;
     let big_endian = match facts.get(facts.root) {
-        Record::Dict(pairs) => pairs.iter().any(|&(key, value)| {
-            facts.text(key).as_deref() == Some("little_endian") && facts.truth(value) == Some(false)
-        }),
+        Record::Dict(pairs) => pairs
+            .iter()
+            .any(|&(key, value)| facts.is_text(key, "little_endian") && facts.truth(value) == Some(false)),
         _ => false,
     };
     let object = pickle::parse(input).map_err(fault("the object"))?;
     let keys = pickle::parse(input).map_err(fault("the list of storages"))?;
     let items = keys.elements(keys.root).ok_or("has no list of storages")?;
-    // One key may be shown many times by few bytes, and be as long as the rest of them.
-    let mut left = 16 * input.position() + 4096;
-    let mut names = Vec::with_capacity(items.len());
-    for &item in items {
-        let name = keys.text(item).ok_or("has a storage without a key")?;
-        left = left.checked_sub(name.len() as u64).ok_or("has storages with overlong keys")?;
-        names.push(name.into_owned());
-    }
+    let name = |&item| keys.name(item).map(|n| n.into_owned()).ok_or("has a storage without a key");
+    let names = items.iter().map(name).collect::<Result<_, _>>()?;
     Ok((object, names, big_endian))
 }
 
 /// Bytes of an element for each storage that the object names.
 fn element_sizes(pickle: &Pickle) -> Result<BTreeMap<String, usize>, String> {
     let mut sizes = BTreeMap::new();
-    let mut left = 16 * pickle.len() as u64 + 64 * 1024;
     for record in pickle.records() {
         let Record::Persistent(id) = record else { continue };
         // Classes of whole modules are persistent as well.
-        let is_storage = pickle.elements(*id).and_then(<[_]>::first).and_then(|&k| pickle.text(k));
-        if is_storage.as_deref() != Some("storage") {
+        let kind = pickle.elements(*id).and_then(<[_]>::first);
+        if !kind.is_some_and(|&k| pickle.is_text(k, "storage")) {
             continue;
         }
         let size = storage_size(pickle, *id)?;
         let Some((key, size)) = size else { continue };
-        if !sizes.contains_key(&key) {
-            left = left.checked_sub(key.len() as u64).ok_or("has storages with overlong keys")?;
-            sizes.insert(key, size);
-        }
+        sizes.insert(key, size);
     }
     Ok(sizes)
 }
@@ -129,7 +119,7 @@ fn storage_size(pickle: &Pickle, id: pickle::Id) -> Result<Option<(String, usize
         return Ok(Some((named.key, named.element.map_or(1, Element::size))));
     }
     let Some([_, class, key, ..]) = pickle.elements(id) else { return Ok(None) };
-    let (Some(class), Some(key)) = (pickle.class(*class), pickle.text(*key)) else { return Ok(None) };
+    let (Some(class), Some(key)) = (pickle.class(*class), pickle.name(*key)) else { return Ok(None) };
     let size = match &*class.1 {
         "ComplexFloatStorage" => 8,
         "ComplexDoubleStorage" => 16,

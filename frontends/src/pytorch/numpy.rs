@@ -36,7 +36,7 @@ fn parts(pickle: &Pickle, object: &Object) -> Option<Parts> {
         }
         ("numeric", "_frombuffer") => {
             let [data, dtype, shape, order] = pickle.args(object).first_chunk::<4>()?;
-            let fortran = pickle.text(*order).as_deref() == Some("F");
+            let fortran = pickle.is_text(*order, "F");
             Some(Parts { shape: *shape, dtype: *dtype, fortran, data: *data })
         }
         _ => None,
@@ -79,9 +79,9 @@ fn code(pickle: &Pickle, id: Id) -> Option<(String, Option<char>)> {
     if !module.starts_with("numpy") || name != "dtype" {
         return None;
     }
-    let code = pickle.text(*pickle.args(object).first()?)?.into_owned();
+    let code = pickle.name(*pickle.args(object).first()?)?.into_owned();
     let state = object.states.last().and_then(|&s| pickle.elements(s)).unwrap_or(&[]);
-    let order = state.get(1).and_then(|&o| pickle.text(o)).and_then(|o| o.chars().next());
+    let order = state.get(1).and_then(|&o| pickle.name(o)).and_then(|o| o.chars().next());
     Some((code, order))
 }
 

@@ -218,7 +218,7 @@ fn plain(pickle: &Pickle, view: View, metadata: Option<&Id>) -> Result<View, Str
         _ => &[],
     };
     for (key, value) in pairs.iter().take(16) {
-        let flag = pickle.text(*key).unwrap_or_default();
+        let flag = pickle.name(*key).unwrap_or_default();
         if matches!(&*flag, "conj" | "neg") && pickle.truth(*value) != Some(false) {
             return Err(format!("is a view with the flag `{flag}`; save it after `.resolve_{flag}()`"));
         }
@@ -255,10 +255,10 @@ pub(crate) fn storage_key(pickle: &Pickle, id: Id) -> Result<StorageKey, String>
     let [kind, class, key, _, _, rest @ ..] = parts else {
         return Err("lies in something that is no storage".to_string());
     };
-    if pickle.text(*kind).as_deref() != Some("storage") {
+    if !pickle.is_text(*kind, "storage") {
         return Err("lies in something that is no storage".to_string());
     }
-    let key = pickle.text(*key).ok_or("lies in a storage without a key")?.into_owned();
+    let key = pickle.name(*key).ok_or("lies in a storage without a key")?.into_owned();
     let class = pickle.class(*class).ok_or("lies in a storage without a class")?;
     let element = match &*class.1 {
         "UntypedStorage" | "_UntypedStorage" => None,

@@ -88,8 +88,8 @@ fn keyed(pickle: &Pickle, pairs: impl Iterator<Item = (Id, Id)>) -> Parts {
 
 /// The part under a name.
 fn under(pickle: &Pickle, parts: &Parts, name: &str) -> Option<Id> {
-    let is = |key: Id| pickle.text(key).as_deref() == Some(name);
-    parts.iter().find(|(step, _)| matches!(step, Step::Key(key) if is(*key))).map(|p| p.1)
+    let is = |step: &Step| matches!(step, Step::Key(key) if pickle.is_text(*key, name));
+    parts.iter().find(|(step, _)| is(step)).map(|p| p.1)
 }
 
 fn mapping(pickle: &Pickle, pairs: impl Iterator<Item = (Id, Id)>) -> Kind {
@@ -182,23 +182,24 @@ fn module_parts(
         Record::Object(object) => keyed(pickle, ordered(pickle, object).unwrap_or_default().into_iter()),
         _ => Vec::new(),
     };
+    let buffers = buffers.map(pairs).unwrap_or_default();
+    // The set names some of the buffers.
+    let most = buffers.len();
     let transient: BTreeSet<_> = match transient.map(|id| pickle.get(id)) {
-        Some(Record::Set(names)) => names.iter().filter_map(|&n| pickle.text(n)).collect(),
+        Some(Record::Set(names)) => names.iter().take(most).filter_map(|&n| pickle.name(n)).collect(),
         // Protocol 2 writes a set as a call with a list.
         Some(Record::Object(set)) => {
             let list = pickle.args(set).first().and_then(|&list| pickle.elements(list)).unwrap_or(&[]);
-            list.iter().filter_map(|&n| pickle.text(n)).collect()
+            list.iter().take(most).filter_map(|&n| pickle.name(n)).collect()
         }
         _ => BTreeSet::new(),
     };
     let kept = |step: &Step| match step {
-        Step::Key(key) => pickle.text(*key).is_none_or(|name| !transient.contains(&name)),
+        Step::Key(key) => pickle.name(*key).is_none_or(|name| !transient.contains(&name)),
         Step::Index(_) => true,
     };
     let mut parts = pairs(parameters);
-    if let Some(buffers) = buffers {
-        parts.extend(pairs(buffers).into_iter().filter(|(step, _)| kept(step)));
-    }
+    parts.extend(buffers.into_iter().filter(|(step, _)| kept(step)));
     parts.extend(pairs(modules));
     parts
 }

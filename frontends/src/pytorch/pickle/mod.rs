@@ -23,6 +23,9 @@ use std::borrow::Cow;
 pub(crate) use input::Input;
 pub(crate) use machine::parse;
 
+/// The longest names of classes and storages. Longer ones are none: a pickle can show one text a million times.
+const MAX_NAME: usize = 1024;
+
 /// The number of a record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Id(u32);
@@ -122,6 +125,24 @@ impl Pickle {
             _ => None,
         }
     }
+    /// A text that is short enough for a name.
+    pub(crate) fn name(&self, id: Id) -> Option<Cow<'_, str>> {
+        if self.text_len(id) > MAX_NAME { None } else { self.text(id) }
+    }
+    /// Whether a record is that text. Cheap, however long the record is.
+    pub(crate) fn is_text(&self, id: Id, text: &str) -> bool {
+        match self.get(id) {
+            Record::Text(span) | Record::Bytes(span) => self.slice(*span) == text.as_bytes(),
+            _ => false,
+        }
+    }
+    /// The length of a text in bytes; 0 for anything else.
+    pub(crate) fn text_len(&self, id: Id) -> usize {
+        match self.get(id) {
+            Record::Text(span) | Record::Bytes(span) => span.len,
+            _ => 0,
+        }
+    }
     /// An integer. Booleans count, as in Python.
     pub(crate) fn int(&self, id: Id) -> Option<i64> {
         match self.get(id) {
@@ -174,8 +195,7 @@ impl Pickle {
         let id = match self.get(id) {
             Record::Persistent(outer) => {
                 let parts = self.elements(*outer)?;
-                let is_module = self.text(*parts.first()?)? == "module";
-                if !is_module {
+                if !self.is_text(*parts.first()?, "module") {
                     return None;
                 }
                 *parts.get(1)?
@@ -183,13 +203,16 @@ impl Pickle {
             _ => id,
         };
         match self.get(id) {
-            Record::Global(module, name) => Some((self.text(*module)?, self.text(*name)?)),
+            Record::Global(module, name) => Some((self.name(*module)?, self.name(*name)?)),
             _ => None,
         }
     }
     /// Whether a record is the class of that name.
     pub(crate) fn is_class(&self, id: Id, module: &str, name: &str) -> bool {
-        self.class(id).is_some_and(|(m, n)| m == module && n == name)
+        match self.get(id) {
+            Record::Global(m, n) => self.is_text(*m, module) && self.is_text(*n, name),
+            _ => self.class(id).is_some_and(|(m, n)| m == module && n == name),
+        }
     }
     /// Where binary data stand: bytes, a byte array, or the calls that stand for bytes in pickles of protocol 2 that
     /// Python 3 wrote, `_codecs.encode(text, "latin1")` and `bytes()`.
