@@ -4,6 +4,7 @@
 //! global allocator, which is why this test is a program of its own.
 
 mod counting;
+mod mutants;
 
 use std::fs;
 use std::io::{Cursor, Write};
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use mutants::{Random, mutate};
 use unfloat_frontends::pytorch::{Checkpoint, CheckpointFile, StateOptions, read_state};
 use unfloat_ir::Diagnostics;
 
@@ -23,21 +25,6 @@ const BASE: usize = 24 << 20;
 /// Bytes per byte of the file: what tensors may grow by, and the records of a pickle.
 const PER_BYTE: usize = 200;
 const TIME: Duration = Duration::from_secs(2);
-
-/// A small generator (Marsaglia's xorshift), so that the mutants never change.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-}
 
 fn fixture(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/pytorch/checkpoints").join(name);
@@ -69,52 +56,7 @@ fn bounded(what: &str, bytes: Vec<u8>, key: Option<&str>) -> Result<Checkpoint, 
     result
 }
 
-/// One of the ways in which files break.
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) -> String {
-    let length = bytes.len();
-    let at = random.below(length);
-    match random.below(7) {
-        0 => {
-            bytes.truncate(at);
-            format!("truncated to {at}")
-        }
-        1 => {
-            let count = 1 + random.below(8);
-            for _ in 0..count {
-                let at = random.below(length);
-                bytes[at] ^= 1 << random.below(8);
-            }
-            format!("{count} bits flipped")
-        }
-        2 => {
-            let end = (at + 1 + random.below(64)).min(length);
-            bytes[at..end].fill(0);
-            format!("zeros from {at} to {end}")
-        }
-        3 => {
-            let end = (at + [2, 4, 8][random.below(3)]).min(length);
-            bytes[at..end].fill(0xff);
-            format!("ones from {at} to {end}")
-        }
-        4 => {
-            let end = (at + random.below(128)).min(length);
-            let to = random.below(length - (end - at));
-            bytes.copy_within(at..end, to);
-            format!("{at}..{end} copied to {to}")
-        }
-        5 => {
-            bytes[at] = random.next() as u8;
-            format!("byte {at} set to {}", bytes[at])
-        }
-        _ => {
-            let inserted = vec![random.next() as u8; 1 + random.below(16)];
-            bytes.splice(at..at, inserted);
-            format!("bytes inserted at {at}")
-        }
-    }
-}
-
-/// A zip archive of one member: checksums are right, so that damage inside reaches the readers behind.
+/// A zip archive of stored members: checksums are right, so that damage inside reaches the readers behind.
 fn zipped(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);

@@ -157,22 +157,24 @@ pub fn recognise(source: &mut dyn ReadSeek) -> io::Result<Option<Format>> {
     })
 }
 
-/// What a file is that is no checkpoint, where it is something that users take for one.
-fn mistaken(head: &[u8]) -> &'static str {
+/// What a file is that users take for a model; nothing if it is no such thing. `head` is the file's beginning, 512 bytes
+/// or all of it.
+pub fn mistaken(head: &[u8]) -> Option<&'static str> {
     let text = head.trim_ascii_start();
-    match head {
+    Some(match head {
         [] => "the file is empty",
         _ if head.starts_with(b"version https://git-lfs") => {
             "is a pointer of Git LFS and not the file itself; fetch it with `git lfs pull`"
         }
-        _ if text.starts_with(b"<") => "is a web page and not the file that it should lead to",
+        _ if text.starts_with(b"<!") || text.starts_with(b"<html") => {
+            "is a web page and not the file that it should lead to"
+        }
         _ if head.get(257..262) == Some(b"ustar") => {
-            "is a tar archive; PyTorch's files of before 0.1.10 are not supported, others must be unpacked first"
+            "is a tar archive; unpack it first (PyTorch's own tar files of before 0.1.10 are not supported)"
         }
         _ if head.starts_with(b"\x1f\x8b") => "is compressed with gzip; decompress it first",
-        _ if head.starts_with(b"PK\x03\x04") => "is a zip archive with neither `data.pkl` nor `.npy` in it",
-        _ => "is no checkpoint that is known here",
-    }
+        _ => return None,
+    })
 }
 
 /// Reads the tensors of a file.
@@ -187,8 +189,15 @@ pub fn read_state(file: CheckpointFile, options: &StateOptions) -> Result<Checkp
     let Some(format) = format else {
         let mut head = Vec::new();
         source.by_ref().take(HEAD).read_to_end(&mut head).map_err(unreadable)?;
+        let what = match mistaken(&head) {
+            Some(what) => what,
+            None if head.starts_with(b"PK\x03\x04") => {
+                "is a zip archive with neither `data.pkl` nor `.npy` in it"
+            }
+            None => "is no checkpoint that is known here",
+        };
         let kinds = "PyTorch's .pt and .pth, .safetensors, .npz and folders of .npy are read";
-        return Err(problem::error(&label, "", mistaken(&head)).help(kinds).into());
+        return Err(problem::error(&label, "", what).help(kinds).into());
     };
     let mut reading = Reading::new(&label, options.key.as_deref(), size);
     let entries = match format {
