@@ -62,6 +62,9 @@ pub struct Import {
     /// A constant in place of an ONNX model's input. May be given several times.
     #[arg(long, value_name = "INPUT=FILE.npy", value_parser = named::<PathBuf>)]
     pub constant: Vec<(String, PathBuf)>,
+    /// Which part of a checkpoint is the model, `state_dict` or `nets[0]`, when it holds several; `.` for everything.
+    #[arg(long, value_name = "PATH")]
+    pub key: Option<String>,
 }
 
 /// The axis that counts samples.
@@ -177,12 +180,12 @@ pub struct Verify {
 /// Arguments of `inspect`.
 #[derive(Args, Debug)]
 pub struct Inspect {
-    /// A model, a .uir, or an artefact directory.
+    /// A model, a .uir, or a checkpoint: .pt, .pth, .safetensors, .npz, a folder of .npy.
     pub model: PathBuf,
     /// Show the graph after the passes up to this stage (imported, canonical, folded).
     #[arg(long, value_name = "STAGE", default_value = "imported")]
     pub stage: String,
-    /// Print one constant of the graph, or save it with --output.
+    /// Print one constant of the graph or tensor of the checkpoint, or save it with --output.
     #[arg(long, value_name = "NAME")]
     pub tensor: Option<String>,
     /// With --tensor: the .npy to write.

@@ -8,11 +8,13 @@
 //! | [`commands`] | one file per command |
 //! | [`load`] | model files and `.uir` to graphs, whatever their format |
 //! | [`model`] | what computes: a graph, or an artefact directory |
+//! | [`checkpoint`] | tensors without a graph |
 //! | [`samples`], [`compare`] | samples in and out of files, and how far results are apart |
 //! | [`uir`] | `.uir` files with their archive |
 //! | [`output`], [`report`] | where text goes, exit statuses, what is said of the passes |
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 pub mod cli;
 pub mod commands;
 pub mod compare;

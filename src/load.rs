@@ -3,6 +3,7 @@
 //! In: a path, and what the user says about the model. Out: a graph at the stage that its file has, and which files were
 //! read, with sizes and hashes. Refuses: what is no regular file, what no reader knows. Warnings are shown.
 
+use crate::checkpoint;
 use crate::cli::{BatchArg, Import, KerasBackend};
 use crate::output::{fault, io_fault, show};
 use crate::samples::{check_regular, read_file};
@@ -16,6 +17,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use unfloat_frontends::keras::{self, KerasOptions, ModelFile};
 use unfloat_frontends::onnx::{self, BatchAxis, OnnxFile, OnnxOptions, ReadSeek, Siblings};
+use unfloat_frontends::pytorch;
 use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Tensor};
 
 /// The formats, by what a file begins with.
@@ -28,7 +30,7 @@ enum Format {
 }
 
 /// Bytes at the beginning of a file that tell its format.
-const HEAD: u64 = 64;
+const HEAD: u64 = 512;
 
 /// What every message about an unknown file says.
 const READ: &str = "ONNX, Keras .h5 and .keras files, Keras JSON with --weights, and .uir are read";
@@ -73,6 +75,9 @@ pub fn load_with_source(path: &Path, import: &Import) -> Result<(Graph, Value), 
 
 /// The graph, and the files that it came from.
 fn load(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnostics> {
+    if let Some(format) = checkpoint::recognise(path)? {
+        return Err(checkpoint::needs_architecture(path, format).into());
+    }
     let format = format_of(path)?;
     misplaced(format, import).into_result(())?;
     match format {
@@ -92,6 +97,9 @@ fn format_of(path: &Path) -> Result<Format, Diagnostic> {
         return Err(Diagnostic::error(at(), "the file is empty").help(READ));
     }
     format(&head).ok_or_else(|| {
+        if let Some(what) = pytorch::mistaken(&head) {
+            return Diagnostic::error(at(), what).help(READ);
+        }
         let head: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
         let text = format!("not a model that is known here: it begins with {}", head.join(" "));
         Diagnostic::error(at(), text).help(READ)
@@ -111,6 +119,9 @@ fn misplaced(format: Format, import: &Import) -> Diagnostics {
     check(import.batch.is_some(), "--batch", Format::Onnx, "ONNX models");
     check(!import.dim.is_empty(), "--dim", Format::Onnx, "ONNX models");
     check(!import.constant.is_empty(), "--constant", Format::Onnx, "ONNX models");
+    if import.key.is_some() {
+        found.push(fault("--key is for checkpoints, which this model is not"));
+    }
     found
 }
 

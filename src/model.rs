@@ -1,5 +1,6 @@
 //! Something that computes: a graph from a model file or a `.uir`, or an artefact directory.
 
+use crate::checkpoint;
 use crate::cli::Import;
 use crate::load::load_graph;
 use crate::output::{during, fault, show};
@@ -25,7 +26,7 @@ pub enum Subject {
 impl Subject {
     /// Opens a model file, a `.uir` or an artefact directory.
     pub fn open(path: &Path, import: &Import) -> Result<Self, Diagnostics> {
-        if path.is_dir() {
+        if path.is_dir() && checkpoint::recognise(path)?.is_none() {
             return Artefact::open(path, None).map(Subject::Artefact);
         }
         load_graph(path, import).map(Subject::Graph)

@@ -6,7 +6,8 @@ use crate::NpyError;
 const MAX_HEADER: usize = 10_000;
 
 /// What a header says.
-pub(crate) struct Header {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Header {
     /// The element type as written, `<f4`.
     pub descr: String,
     /// The letter of the element type.
@@ -22,7 +23,11 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads the header; returns it with the bytes behind it.
+    /// Reads the header; returns it with the bytes behind it. A header of an array of Python objects is read as well;
+    /// its elements are a pickle.
+    ///
+    /// # Errors
+    /// When the bytes are no array, or one of a kind that is not supported.
     pub fn read(bytes: &[u8]) -> Result<(Self, &[u8]), NpyError> {
         let magic = bytes.strip_prefix(b"\x93NUMPY").ok_or_else(|| {
             NpyError::new("expected a NumPy array (the file does not begin with `\\x93NUMPY`)")
@@ -75,12 +80,11 @@ impl Header {
         };
         let mut chars = code.chars();
         let kind = chars.next().unwrap_or(' ');
-        if kind == 'O' {
-            return Err(NpyError::new(
-                "an array of Python objects (a pickle), which is never unpacked; save plain arrays instead",
-            ));
-        }
-        let word = chars.as_str().parse().ok().filter(|w| (1..=8).contains(w));
+        let word = match kind {
+            // The size of a pointer, which NumPy does not write.
+            'O' => Some(8),
+            _ => chars.as_str().parse().ok().filter(|w| (1..=8).contains(w)),
+        };
         let word =
             word.ok_or_else(|| NpyError::new(format!("elements of type `{descr}` are not supported")))?;
         Ok(Self {
@@ -93,12 +97,20 @@ impl Header {
         })
     }
 
+    /// Whether the elements are Python objects, stored as a pickle.
+    pub fn is_object(&self) -> bool {
+        self.kind == 'O'
+    }
+
     /// The number of axes.
     pub fn rank(&self) -> usize {
         self.shape.len()
     }
 
     /// The number of elements, when `bytes` bytes hold that many.
+    ///
+    /// # Errors
+    /// When they do not.
     pub fn checked_len(&self, bytes: usize) -> Result<usize, NpyError> {
         let count = unfloat_ir::Shape::from(self.shape.as_slice()).checked_len();
         match count.and_then(|n| n.checked_mul(self.word).map(|b| (n, b))) {

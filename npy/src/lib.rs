@@ -14,6 +14,7 @@
 mod header;
 mod npz;
 
+pub use header::Header as NpyHeader;
 pub use npz::{Npz, write_npz};
 
 use header::Header;
@@ -33,6 +34,11 @@ impl NpyError {
 /// Reads one `.npy` array. Its axes are unnamed.
 pub fn read_npy(bytes: &[u8]) -> Result<Tensor, NpyError> {
     let (header, body) = Header::read(bytes)?;
+    if header.is_object() {
+        return Err(NpyError::new(
+            "an array of Python objects (a pickle), which is never unpacked; save plain arrays instead",
+        ));
+    }
     let count = header.checked_len(body.len())?;
     let body = &body[..count * header.word];
     let (elem, data) = decode(&header, body)?;

@@ -1,5 +1,6 @@
-//! `inspect`: the layers of a graph as a table, JSON or a drawing, and single tensors.
+//! `inspect`: the layers of a graph as a table, JSON or a drawing, the tensors of a checkpoint, and single tensors.
 
+use crate::checkpoint;
 use crate::cli::Inspect;
 use crate::load::{load_graph, stored_tensor};
 use crate::model;
@@ -7,6 +8,7 @@ use crate::output::{CommandResult, Outcome, fault, io_fault, print, print_json, 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use unfloat_frontends::pytorch::Entry;
 use unfloat_ir::arena::Handle;
 use unfloat_ir::attrs::AttrWriter;
 use unfloat_ir::{Data, Graph, Node, OpDef, Stage, Tensor, ValueId};
@@ -17,10 +19,13 @@ pub fn run(args: &Inspect) -> CommandResult {
         let names: Vec<&str> = Stage::ALL.iter().map(|s| s.name()).collect();
         fault(format!("--stage: expected one of {}, found `{}`", names.join(", "), args.stage))
     })?;
+    if checkpoint::recognise(&args.model)?.is_some() {
+        return checkpoint_tensors(args);
+    }
     if let Some(name) = &args.tensor
         && let Some(stored) = stored_tensor(&args.model, name)?
     {
-        return show_tensor(name, &stored, args);
+        return one_tensor(name, &stored, args);
     }
     let graph = load_graph(&args.model, &args.import)?;
     let graph = model::at_stage(graph, stage)?;
@@ -157,7 +162,50 @@ fn dot(graph: &Graph, layers: &[Layer]) -> String {
     out + "}\n"
 }
 
-/// Shows a constant of the graph.
+/// The tensors of a checkpoint, or one of them.
+fn checkpoint_tensors(args: &Inspect) -> CommandResult {
+    if args.dot || args.stage != Stage::Imported.name() {
+        let text = "--dot and --stage are for graphs, and a checkpoint has none";
+        return Err(fault(format!("{}: {text}", args.model.display())).into());
+    }
+    let read = checkpoint::read(&args.model, args.import.key.as_deref())?;
+    let entries = &read.state.entries;
+    if let Some(key) = &args.tensor {
+        let Some(entry) = read.state.get(key) else {
+            let keys: Vec<&str> = read.state.keys().collect();
+            return Err(fault(format!("there is no tensor `{key}`"))
+                .help(format!("there are: {}", keys.join(", ")))
+                .into());
+        };
+        return one_tensor(key, &entry.tensor, args);
+    }
+    let total: usize = entries.iter().map(|e| e.tensor.len()).sum();
+    if args.json {
+        let tensors = entries.iter().map(|e| {
+            json!({
+                "key": e.key, "shape": e.tensor.ty.shape.dims(), "stored": e.stored, "type": e.tensor.ty.elem.to_string(),
+                "params": e.tensor.len(), "place": e.place,
+            })
+        });
+        print_json(&json!({
+            "name": read.state.label, "format": read.format.to_string(), "tensors": tensors.collect::<Vec<_>>(),
+            "params": total,
+        }))?;
+        return Ok(Outcome::Done);
+    }
+    let row = |e: &Entry| {
+        vec![e.key.clone(), e.tensor.ty.shape.to_string(), e.stored.clone(), e.tensor.len().to_string()]
+    };
+    let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
+    let mut out = format!("{} ({})\n", read.state.label, read.format);
+    out += &table(&["key", "shape", "stored as", "params"], &rows, &[3]);
+    let plural = if entries.len() == 1 { "" } else { "s" };
+    let _ = writeln!(out, "{} tensor{plural}, {total} parameters", entries.len());
+    print(&out)?;
+    Ok(Outcome::Done)
+}
+
+/// Finds a constant of a graph.
 fn tensor(graph: &Graph, name: &str, args: &Inspect) -> CommandResult {
     let compact = graph.compact();
     let constants: Vec<(&str, &Tensor)> = compact
@@ -170,11 +218,11 @@ fn tensor(graph: &Graph, name: &str, args: &Inspect) -> CommandResult {
             .help(format!("there are: {}", names.join(", ")))
             .into());
     };
-    show_tensor(name, tensor, args)
+    one_tensor(name, tensor, args)
 }
 
 /// Prints `key,shape` and the values, or saves them.
-fn show_tensor(name: &str, tensor: &Tensor, args: &Inspect) -> CommandResult {
+fn one_tensor(name: &str, tensor: &Tensor, args: &Inspect) -> CommandResult {
     if let Some(path) = &args.output {
         std::fs::write(path, unfloat_npy::write_npy(tensor))
             .map_err(|e| io_fault(path, "cannot be written", &e))?;
@@ -185,7 +233,9 @@ fn show_tensor(name: &str, tensor: &Tensor, args: &Inspect) -> CommandResult {
             Data::F32(v) => v.iter().map(|x| json!(x)).collect(),
             codes => (0..codes.len()).map(|i| json!(codes.code(i))).collect(),
         };
-        print_json(&json!({ "key": name, "shape": tensor.ty.shape.dims(), "values": values }))?;
+        print_json(&json!({
+            "key": name, "shape": tensor.ty.shape.dims(), "type": tensor.ty.elem.to_string(), "values": values,
+        }))?;
         return Ok(Outcome::Done);
     }
     let dims: Vec<String> = tensor.ty.shape.iter().map(usize::to_string).collect();

@@ -1,0 +1,32 @@
+//! What reading a checkpoint may allocate: a multiple of the file's size.
+//!
+//! A few bytes of a pickle can show one storage as a thousand tensors, or one number as a million (a stride of 0), and
+//! a compressed member can grow a thousandfold. Real files do little of that.
+
+/// Bytes that may be made of a file beyond the multiple.
+const BASE: u64 = 16 << 20;
+/// Bytes that may be made of one byte of a file.
+const MULTIPLE: u64 = 64;
+
+/// What is left of the bytes that a file may turn into.
+#[derive(Clone)]
+pub(crate) struct Limit {
+    left: u64,
+}
+
+impl Limit {
+    /// The limit of a file of `size` bytes.
+    pub(crate) fn of_file(size: u64) -> Self {
+        Self { left: size.saturating_mul(MULTIPLE).saturating_add(BASE) }
+    }
+    /// Takes the bytes of `count` elements.
+    pub(crate) fn take(&mut self, count: usize, bytes: usize) -> Result<(), String> {
+        let wanted = (count as u64).saturating_mul(bytes as u64);
+        self.left = self.left.checked_sub(wanted).ok_or_else(|| {
+            format!(
+                "would grow to {wanted} bytes; all that is read may be {MULTIPLE} times the file and 16 MiB"
+            )
+        })?;
+        Ok(())
+    }
+}
