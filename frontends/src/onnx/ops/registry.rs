@@ -11,6 +11,9 @@ use crate::onnx::problem::{Annotate, Fault, clip, error};
 /// Domains that mean QONNX: its own, FINN's older one, Brevitas'.
 const QONNX: [&str; 3] = ["qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas"];
 
+/// QONNX's domain for images whose channels are the last axis.
+pub(crate) const LAST: &str = "qonnx.custom_op.channels_last";
+
 /// The operators, sorted by domain and name, with what becomes of each. `qonnx` stands for all of QONNX's domains.
 pub(crate) const OPERATORS: &[(&str, &str, Handler, &str)] = &[
     ("", "Abs", activation::unary, "abs"),
@@ -130,10 +133,14 @@ pub(crate) const OPERATORS: &[(&str, &str, Handler, &str)] = &[
     ("qonnx", "BipolarQuant", qonnx::bipolar, "quantize to bipolar, dequantize"),
     ("qonnx", "FloatQuant", qonnx::float_quant, "float_quant"),
     ("qonnx", "IntQuant", qonnx::quant, "quantize, dequantize"),
+    ("qonnx", "MaxPoolNHWC", channels_last::max_pool, "max_pool between transpositions"),
     ("qonnx", "MultiThreshold", qonnx::multi_threshold, "threshold"),
     ("qonnx", "Quant", qonnx::quant, "quantize, dequantize"),
     ("qonnx", "QuantAvgPool2d", qonnx::quant_avg_pool, "avg_pool, floor"),
     ("qonnx", "Trunc", qonnx::trunc, "round, quantize, dequantize"),
+    (LAST, "BatchNormalization", channels_last::batch_norm, "batch_norm between transpositions"),
+    (LAST, "Conv", channels_last::conv, "conv between transpositions"),
+    (LAST, "MaxPool", channels_last::max_pool, "max_pool between transpositions"),
 ];
 
 /// The domain under which the table has an operator.
