@@ -26,18 +26,14 @@ fn number(tensor: &Tensor, i: usize) -> f64 {
     }
 }
 
-/// A value of a graph with its axes in the model's order: passes put the channels of images last.
+/// A value of a graph with its axes in the model's order: passes put the channels of images last, or back.
 fn in_model_order(tensor: &Tensor, shape: &[usize]) -> Option<Tensor> {
-    if tensor.ty.shape.dims() == shape && tensor.ty.layout != Layout::channels_last(shape.len().max(1) - 1) {
-        return Some(tensor.clone());
-    }
     let rank = tensor.ty.rank();
-    let last_first: Vec<usize> = (0..rank).map(|a| (a + rank - 1) % rank).collect();
-    let moved = if rank > 1 { tensor.transposed(&last_first) } else { tensor.clone() };
-    if moved.ty.shape.dims() == shape {
-        return Some(moved);
-    }
-    (tensor.ty.shape.dims() == shape).then(|| tensor.clone())
+    let turned = |by: usize| (0..rank).map(|a| (a + by) % rank).collect::<Vec<_>>();
+    let is_last = rank > 1 && tensor.ty.layout == Layout::channels_last(rank - 1);
+    let turns = if is_last { [rank - 1, 0] } else { [0, 1] };
+    let found = turns.into_iter().map(|by| tensor.transposed(&turned(by)));
+    found.into_iter().find(|t| t.ty.shape.dims() == shape)
 }
 
 /// The number of elements that differ, and the first of them.
