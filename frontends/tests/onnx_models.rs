@@ -13,7 +13,7 @@ use std::sync::Arc;
 use onnx_fixtures::{Data, Fixture, Known, fixtures, sample};
 use unfloat_exec::reference::evaluate_all;
 use unfloat_exec::{Plan, PlanOptions};
-use unfloat_ir::{Diagnostics, ElemType, Graph, Layout, Op, OpDef, Tensor, ValueId};
+use unfloat_ir::{Diagnostics, ElemType, Graph, Layout, Op, OpDef, Severity, Tensor, ValueId};
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
 
 /// How far an output may be off, as a part of its greatest element, or of 1.
@@ -273,4 +273,30 @@ fn quantizers_stay_typed() {
         }
         Ok(format!("{} quantizers, {} weights", data.values.len(), data.weights.len()))
     });
+}
+
+#[test]
+fn what_cannot_be_read_is_named_all_at_once() {
+    let all = fixtures("refused");
+    assert!(all.len() >= 7, "the index lists {} fixtures", all.len());
+    for fixture in &all {
+        let Err(findings) = fixture.import() else { panic!("{} is accepted", fixture.model) };
+        let errors: Vec<String> =
+            findings.0.iter().filter(|f| f.severity == Severity::Error).map(ToString::to_string).collect();
+        let names = fixture.entry["refused"].as_array().expect("names");
+        for name in names.iter().map(|n| n.as_str().expect("text")) {
+            let named = errors.iter().any(|text| text.contains(name));
+            assert!(named, "{}: nothing about `{name}` in\n{findings}", fixture.model);
+        }
+        let file = fixture.model.rsplit('/').next().expect("a name");
+        assert!(errors.iter().all(|text| text.contains(file)), "{}:\n{findings}", fixture.model);
+    }
+}
+
+#[test]
+fn an_unknown_operator_does_not_hide_other_faults() {
+    let all = fixtures("refused");
+    let operators = all.iter().find(|f| f.model == "refused/operators.onnx").expect("the fixture");
+    let findings = operators.import().expect_err("refused").to_string();
+    assert!(findings.contains("Magic") && findings.contains("STRING"), "{findings}");
 }

@@ -227,7 +227,10 @@ fn image(node: &NodeDef, rank: usize) -> Option<Layout> {
     let op = node.op.as_str();
     let layout = node.attributes.iter().find(|a| a.name() == "data_layout");
     let said_last = layout.is_some_and(|a| a.s().ends_with(b"C") && a.s().len() == rank + 1);
-    if op == "MaxPoolNHWC" || (node.domain == LAST && IMAGE.contains(&op)) || (IMAGE.contains(&op) && said_last) {
+    if op == "MaxPoolNHWC"
+        || (node.domain == LAST && IMAGE.contains(&op))
+        || (IMAGE.contains(&op) && said_last)
+    {
         return Some(Layout::channels_last(rank - 1));
     }
     IMAGE.contains(&op).then(|| Layout::channels_first(rank - 1))

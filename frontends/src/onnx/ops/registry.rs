@@ -58,6 +58,7 @@ pub(crate) const OPERATORS: &[(&str, &str, Handler, &str)] = &[
     ("", "GlobalMaxPool", pool::global_max_pool, "reduce_max"),
     ("", "Greater", binary::compare, "greater"),
     ("", "GreaterOrEqual", binary::compare, "greater_equal"),
+    ("", "GroupNormalization", norm::group_norm, "layer_norm per group"),
     ("", "HardSigmoid", activation::unary, "hard_sigmoid"),
     ("", "HardSwish", activation::unary, "hard_swish"),
     ("", "Identity", shape::identity, "nothing"),
@@ -186,7 +187,7 @@ fn advice(op: &str) -> &'static str {
         _ if op.starts_with("Random") || op.starts_with("Multinomial") || op == "Bernoulli" => {
             "a network with random numbers has no fixed result: export it for inference"
         }
-        _ if op.starts_with("Sequence") || op.starts_with("String") || op.starts_with("Optional") => {
+        _ if op.contains("Sequence") || op.starts_with("String") || op.starts_with("Optional") => {
             "only tensors of numbers are supported"
         }
         _ => "compute it outside of the network, or write it as operators that `unfloat` knows",
