@@ -82,6 +82,12 @@ impl Cx<'_, '_, '_> {
     pub(crate) fn optional(&self, i: usize) -> Option<Val> {
         self.inputs.get(i).cloned().flatten()
     }
+    /// Another value for operand `i`, for a handler that works on it in another form.
+    pub(crate) fn replace_input(&mut self, i: usize, val: Val) {
+        if let Some(operand) = self.inputs.get_mut(i) {
+            *operand = Some(val);
+        }
+    }
     /// All operands of a variadic operator.
     pub(crate) fn all(&self) -> Handled<Vec<Val>> {
         (0..self.inputs.len()).map(|i| self.input(i)).collect()

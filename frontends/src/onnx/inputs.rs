@@ -9,7 +9,8 @@ use unfloat_ir::{Diagnostic, Layout, TensorType};
 
 use super::dtype::DType;
 use super::lower::{Lowering, PROBES};
-use super::model::Model;
+use super::model::{Model, NodeDef};
+use super::ops::registry::LAST;
 use super::problem::{Annotate, clip, error, warning};
 use super::proto::tensor_shape_proto::dimension;
 use super::proto::{ValueInfoProto, type_proto};
@@ -221,6 +222,20 @@ const PLAIN: [&str; 16] = [
     "Sign",
 ];
 
+/// The names of the axes, per sample, of the image that a node reads, if it reads one.
+fn image(node: &NodeDef, rank: usize) -> Option<Layout> {
+    let op = node.op.as_str();
+    let layout = node.attributes.iter().find(|a| a.name() == "data_layout");
+    let said_last = layout.is_some_and(|a| a.s().ends_with(b"C") && a.s().len() == rank + 1);
+    if op == "MaxPoolNHWC"
+        || (node.domain == LAST && IMAGE.contains(&op))
+        || (IMAGE.contains(&op) && said_last)
+    {
+        return Some(Layout::channels_last(rank - 1));
+    }
+    IMAGE.contains(&op).then(|| Layout::channels_first(rank - 1))
+}
+
 /// The names of an input's axes per sample, by what reads it: an image that is transposed first was channels-last.
 fn layout(model: &Model, name: &str, rank: usize) -> Layout {
     if rank <= 1 {
@@ -234,11 +249,12 @@ fn layout(model: &Model, name: &str, rank: usize) -> Layout {
         let (name, axes) = open[at].clone();
         at += 1;
         for node in model.nodes.iter().filter(|n| n.inputs.first().is_some_and(|i| i == name)) {
-            if IMAGE.contains(&node.op.as_str()) && rank <= 4 {
+            let reads = if rank <= 4 { image(node, rank) } else { None };
+            if let Some(layout) = reads {
                 let inverse: Option<Vec<usize>> =
                     (1..=rank).map(|axis| axes.iter().position(|&a| a == axis)?.checked_sub(1)).collect();
                 if let Some(inverse) = inverse {
-                    return Layout::channels_first(rank - 1).permuted(&inverse);
+                    return layout.permuted(&inverse);
                 }
             }
             let Some(output) = node.outputs.first() else { continue };

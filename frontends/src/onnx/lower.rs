@@ -178,7 +178,8 @@ impl Lowering<'_> {
     /// Lowers one node, for each batch size if it asks for it.
     fn node(&mut self, node: &NodeDef, operands: Vec<Option<Slot>>) -> Result<Vec<Slot>, Box<Diagnostic>> {
         let broken = || Ok(vec![Slot::Broken; node.outputs.len()]);
-        if operands.iter().flatten().any(|o| matches!(o, Slot::Broken)) {
+        // Operators without a handler have been refused by `registry::check`.
+        if operands.iter().flatten().any(|o| matches!(o, Slot::Broken)) || registry::find(node).is_err() {
             return broken();
         }
         let operands: Vec<Option<Val>> = operands

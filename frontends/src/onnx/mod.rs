@@ -154,6 +154,8 @@ fn read(
     let known = ops::registry::check(&file.label, &model.nodes, findings);
     let batch = inputs::detect(&file.label, &model, options, findings)?;
     if !known {
+        // The rest is read all the same, so that the user hears of everything at once.
+        lower::lower(&file.label, &mut model, batch, options, siblings, findings);
         return None;
     }
     let found = findings.len();

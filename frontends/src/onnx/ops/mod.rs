@@ -5,6 +5,7 @@
 
 mod activation;
 mod binary;
+mod channels_last;
 mod conv;
 mod gemm;
 mod layout;

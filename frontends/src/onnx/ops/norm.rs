@@ -1,4 +1,4 @@
-//! BatchNormalization, InstanceNormalization, LayerNormalization, LRN.
+//! BatchNormalization, GroupNormalization, InstanceNormalization, LayerNormalization, LRN.
 
 use unfloat_ir::ops::{BatchNorm, Binary, Expand, LayerNorm, Lrn, Reduce, ReduceFn, Unary};
 use unfloat_ir::{Layout, Tensor};
@@ -67,6 +67,44 @@ pub(super) fn instance_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let (scale, bias) = (column(cx, &scale, "scale")?, column(cx, &bias, "bias")?);
     let scaled = cx.apply(Binary::Mul, &[&normal, &scale])?;
     Ok(vec![cx.apply(Binary::Add, &[&scaled, &bias])?])
+}
+
+/// Statistics of each group of channels and all their cells; scale and bias per channel, up to opset 20 per group.
+pub(super) fn group_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
+    let (x, scale, bias) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    let eps = cx.float_or("epsilon", 1e-5)?;
+    let groups = cx.int("num_groups")?.ok_or_else(|| Fault::from("attribute `num_groups` is missing"))?;
+    let groups = sizes(&[groups], "attribute `num_groups`")?[0];
+    cx.ignore(&["stash_type"]);
+    let ty = cx.ty(&x);
+    let lead = 1 - cx.lead(&x);
+    let (batch, image) = ty.shape.split_at(lead.min(ty.rank()));
+    let Some((&channels, space)) = image.split_first() else {
+        return Err("expected an input [batch, channels, space…]".into());
+    };
+    if groups == 0 || !channels.is_multiple_of(groups) {
+        return Err(format!("{channels} channels do not split into {groups} groups").into());
+    }
+    let cells = space.iter().fold(channels / groups, |product, &n| product.saturating_mul(n));
+    let rows = [batch, &[groups, cells]].concat();
+    let rank = rows.len();
+    let y = cx.reshape(&x, &rows, Layout::anonymous(rank))?;
+    let plain = [filled(&[cells], 1.0), filled(&[cells], 0.0)];
+    let y = cx.apply(LayerNorm { axes: vec![rank - 1], eps }, &[&y, &plain[0], &plain[1]])?;
+    let mut y = cx.reshape(&y, &ty.shape, ty.layout)?;
+    for (parameter, what, f) in [(scale, "scale", Binary::Mul), (bias, "bias", Binary::Add)] {
+        cx.same_for_all(&parameter, what)?;
+        let mut parameter = parameter;
+        if cx.opset() < 21 {
+            let column = cx.reshape(&parameter, &[groups, 1], Layout::anonymous(2))?;
+            parameter = cx.apply(Expand { shape: [groups, channels / groups].into() }, &[&column])?;
+        }
+        let mut column = vec![channels];
+        column.resize(1 + space.len(), 1);
+        let parameter = cx.reshape(&parameter, &column, Layout::anonymous(column.len()))?;
+        y = cx.apply(f, &[&y, &parameter])?;
+    }
+    Ok(vec![y])
 }
 
 pub(super) fn layer_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {

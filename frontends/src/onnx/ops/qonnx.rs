@@ -24,11 +24,26 @@ fn rounding(cx: &mut Cx<'_, '_, '_>, default: &str) -> Handled<Rounding> {
         .ok_or_else(|| format!("attribute `rounding_mode`: expected {words}, found `{name}`").into())
 }
 
-/// A known operand of one number.
+/// A known operand of one number. Some exporters write widths and zero points as integers.
 fn known_number(cx: &Cx<'_, '_, '_>, i: usize, what: &str) -> Handled<f32> {
-    match cx.known_floats(i, what)?.as_deref() {
-        Some([one]) => Ok(*one),
-        _ => Err(format!("input {i}, the {what}: expected one number").into()),
+    let found = cx.known_optional(i, what)?;
+    let value = found.as_deref().filter(|t| t.len() == 1).and_then(|t| match t.as_f32() {
+        Some(values) => values.first().copied(),
+        None => t.data.code(0).map(|code| code as f32),
+    });
+    value.ok_or_else(|| format!("input {i}, the {what}: expected one number").into())
+}
+
+/// The value to quantize, its scale and its zero point, as floats that broadcast.
+fn affine(cx: &mut Cx<'_, '_, '_>) -> Handled<[Val; 3]> {
+    let mut all = Vec::with_capacity(3);
+    for i in 0..3 {
+        let operand = cx.input(i)?;
+        all.push(if operand.dtype.is_float() { operand } else { cast(cx, &operand, DType::F32)? });
+    }
+    match <[Val; 3]>::try_from(cx.aligned(&all)?) {
+        Ok(all) => Ok(all),
+        Err(_) => Err("expected three operands".into()),
     }
 }
 
@@ -48,11 +63,10 @@ fn there_and_back(cx: &mut Cx<'_, '_, '_>, op: Quantize, there: [&Val; 3], back:
 }
 
 pub(super) fn quant(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
-    let (x, scale, zero) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let width = bits(cx, 3, "bit width")?;
     let (signed, narrow) = (cx.flag("signed", true)?, cx.flag("narrow", false)?);
     let rounding = rounding(cx, "ROUND")?;
-    let all = cx.aligned(&[x, scale, zero])?;
+    let all = affine(cx)?;
     let order = QuantizeOrder::ClampThenRound;
     let op = match (signed, width) {
         // QONNX's executor takes the sign, whatever the other attributes say.
@@ -84,8 +98,7 @@ fn integer(cx: &mut Cx<'_, '_, '_>, x: &Val, scale: &Val, zero: &Val) -> Handled
 }
 
 pub(super) fn trunc(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
-    let all = [cx.input(0)?, cx.input(1)?, cx.input(2)?];
-    let all = cx.aligned(&all)?;
+    let all = affine(cx)?;
     let [x, scale, zero] = [&all[0], &all[1], &all[2]];
     let rounding = rounding(cx, "FLOOR")?;
     let whole = integer(cx, x, scale, zero)?;
@@ -149,7 +162,13 @@ pub(super) fn multi_threshold(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     // The type is what the numbers say; FINN writes it for its own use.
     cx.ignore(&["out_dtype"]);
     cx.same_for_all(&thresholds, "thresholds")?;
-    let channel = layout.find('C').unwrap_or(1).min(cx.rank(&x).saturating_sub(1));
+    // Without a layout the executor takes three axes as [batch, width, channels].
+    let (rank, silent) = (cx.rank(&x), layout.is_empty());
+    if silent && rank == 3 {
+        cx.warn("has no `data_layout`: of three axes the last one is taken for the channels, as qonnx does");
+    }
+    let default = if silent && rank == 3 { 2 } else { 1 };
+    let channel = layout.find('C').unwrap_or(default).min(rank.saturating_sub(1));
     let axis = cx.axis(&x, channel as i64)?;
     let most = cx.ty(&thresholds).shape.last().copied().unwrap_or(0);
     let whole = |v: f32| (v.fract() == 0.0 && v.abs() <= 1e6).then_some(v as i64);

@@ -11,6 +11,9 @@ use crate::onnx::problem::{Annotate, Fault, clip, error};
 /// Domains that mean QONNX: its own, FINN's older one, Brevitas'.
 const QONNX: [&str; 3] = ["qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas"];
 
+/// QONNX's domain for images whose channels are the last axis.
+pub(crate) const LAST: &str = "qonnx.custom_op.channels_last";
+
 /// The operators, sorted by domain and name, with what becomes of each. `qonnx` stands for all of QONNX's domains.
 pub(crate) const OPERATORS: &[(&str, &str, Handler, &str)] = &[
     ("", "Abs", activation::unary, "abs"),
@@ -55,6 +58,7 @@ pub(crate) const OPERATORS: &[(&str, &str, Handler, &str)] = &[
     ("", "GlobalMaxPool", pool::global_max_pool, "reduce_max"),
     ("", "Greater", binary::compare, "greater"),
     ("", "GreaterOrEqual", binary::compare, "greater_equal"),
+    ("", "GroupNormalization", norm::group_norm, "layer_norm per group"),
     ("", "HardSigmoid", activation::unary, "hard_sigmoid"),
     ("", "HardSwish", activation::unary, "hard_swish"),
     ("", "Identity", shape::identity, "nothing"),
@@ -130,10 +134,14 @@ pub(crate) const OPERATORS: &[(&str, &str, Handler, &str)] = &[
     ("qonnx", "BipolarQuant", qonnx::bipolar, "quantize to bipolar, dequantize"),
     ("qonnx", "FloatQuant", qonnx::float_quant, "float_quant"),
     ("qonnx", "IntQuant", qonnx::quant, "quantize, dequantize"),
+    ("qonnx", "MaxPoolNHWC", channels_last::max_pool, "max_pool between transpositions"),
     ("qonnx", "MultiThreshold", qonnx::multi_threshold, "threshold"),
     ("qonnx", "Quant", qonnx::quant, "quantize, dequantize"),
     ("qonnx", "QuantAvgPool2d", qonnx::quant_avg_pool, "avg_pool, floor"),
     ("qonnx", "Trunc", qonnx::trunc, "round, quantize, dequantize"),
+    (LAST, "BatchNormalization", channels_last::batch_norm, "batch_norm between transpositions"),
+    (LAST, "Conv", channels_last::conv, "conv between transpositions"),
+    (LAST, "MaxPool", channels_last::max_pool, "max_pool between transpositions"),
 ];
 
 /// The domain under which the table has an operator.
@@ -179,7 +187,7 @@ fn advice(op: &str) -> &'static str {
         _ if op.starts_with("Random") || op.starts_with("Multinomial") || op == "Bernoulli" => {
             "a network with random numbers has no fixed result: export it for inference"
         }
-        _ if op.starts_with("Sequence") || op.starts_with("String") || op.starts_with("Optional") => {
+        _ if op.contains("Sequence") || op.starts_with("String") || op.starts_with("Optional") => {
             "only tensors of numbers are supported"
         }
         _ => "compute it outside of the network, or write it as operators that `unfloat` knows",
