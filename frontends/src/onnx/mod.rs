@@ -153,14 +153,14 @@ fn read(
     let (mut model, later) = open(file, findings)?;
     let known = ops::registry::check(&file.label, &model.nodes, findings);
     let batch = inputs::detect(&file.label, &model, options, findings)?;
-    if !known {
-        // The rest is read all the same, so that the user hears of everything at once.
-        lower::lower(&file.label, &mut model, batch, options, siblings, findings);
-        return None;
-    }
     let found = findings.len();
     let label = file.label.clone();
     let files = Files { own: RefCell::new(&mut *file.source), later, siblings };
+    if !known {
+        // The rest is read all the same, so that the user hears of everything at once.
+        lower::lower(&label, &mut model, batch, options, &files, findings);
+        return None;
+    }
     match lower::lower(&label, &mut model, batch, options, &files, findings) {
         Lowered::Graph(graph) => return Some((*graph, batch.is_some())),
         Lowered::Mixes(mixes) if options.batch == BatchAxis::First || batch.is_none() => {
