@@ -51,6 +51,16 @@ pub fn needs_architecture(path: &Path, format: Format) -> Diagnostic {
     )
 }
 
+/// The files of a checkpoint, sorted: itself, or the arrays of a folder.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut names = arrays(path)?;
+    names.sort();
+    Ok(names.into_iter().map(|name| path.join(name)).collect())
+}
+
 fn open(path: &Path) -> io::Result<BufReader<File>> {
     File::open(path).map(BufReader::new)
 }

@@ -65,6 +65,9 @@ pub struct Import {
     /// Which part of a checkpoint is the model, `state_dict` or `nets[0]`, when it holds several; `.` for everything.
     #[arg(long, value_name = "PATH")]
     pub key: Option<String>,
+    /// What a checkpoint's tensors are for: a description of the layers in TOML, as python/unfloat_export.py writes it.
+    #[arg(long, value_name = "FILE.toml")]
+    pub arch: Option<PathBuf>,
 }
 
 /// The axis that counts samples.
@@ -98,7 +101,7 @@ pub enum KerasBackend {
 /// Arguments of `convert`.
 #[derive(Args, Debug)]
 pub struct Convert {
-    /// The model: .onnx, .h5, .keras, .json with --weights, or .uir.
+    /// The model: .onnx, .h5, .keras, .json with --weights, a checkpoint with --arch, or .uir.
     pub model: PathBuf,
     /// The directory to make.
     #[arg(short, long, value_name = "DIR")]

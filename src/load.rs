@@ -17,7 +17,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use unfloat_frontends::keras::{self, KerasOptions, ModelFile};
 use unfloat_frontends::onnx::{self, BatchAxis, OnnxFile, OnnxOptions, ReadSeek, Siblings};
-use unfloat_frontends::pytorch;
+use unfloat_frontends::pytorch::{self, arch};
 use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Tensor};
 
 /// The formats, by what a file begins with.
@@ -27,13 +27,15 @@ enum Format {
     Keras,
     Uir,
     Onnx,
+    /// Tensors without a graph; only `checkpoint` tells them.
+    Checkpoint,
 }
 
 /// Bytes at the beginning of a file that tell its format.
 const HEAD: u64 = 512;
 
 /// What every message about an unknown file says.
-const READ: &str = "ONNX, Keras .h5 and .keras files, Keras JSON with --weights, and .uir are read";
+const READ: &str = "ONNX, Keras .h5 and .keras files, Keras JSON with --weights, checkpoints with --arch, and .uir are read";
 
 fn format(head: &[u8]) -> Option<Format> {
     let text = head.trim_ascii_start();
@@ -75,15 +77,18 @@ pub fn load_with_source(path: &Path, import: &Import) -> Result<(Graph, Value), 
 
 /// The graph, and the files that it came from.
 fn load(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnostics> {
-    if let Some(format) = checkpoint::recognise(path)? {
-        return Err(checkpoint::needs_architecture(path, format).into());
+    let tensors = checkpoint::recognise(path)?;
+    let format = if tensors.is_some() { Format::Checkpoint } else { format_of(path)? };
+    let mut found = misplaced(format, import);
+    if let (Some(tensors), None) = (tensors, &import.arch) {
+        found.push(checkpoint::needs_architecture(path, tensors));
     }
-    let format = format_of(path)?;
-    misplaced(format, import).into_result(())?;
+    found.into_result(())?;
     match format {
         Format::Uir => Ok((uir::read(path)?, vec![path.to_path_buf()])),
         Format::Keras => keras(path, import),
         Format::Onnx => onnx(path, import),
+        Format::Checkpoint => pytorch(path, import),
     }
 }
 
@@ -119,9 +124,8 @@ fn misplaced(format: Format, import: &Import) -> Diagnostics {
     check(import.batch.is_some(), "--batch", Format::Onnx, "ONNX models");
     check(!import.dim.is_empty(), "--dim", Format::Onnx, "ONNX models");
     check(!import.constant.is_empty(), "--constant", Format::Onnx, "ONNX models");
-    if import.key.is_some() {
-        found.push(fault("--key is for checkpoints, which this model is not"));
-    }
+    check(import.key.is_some(), "--key", Format::Checkpoint, "checkpoints");
+    check(import.arch.is_some(), "--arch", Format::Checkpoint, "checkpoints");
     found
 }
 
@@ -170,6 +174,21 @@ fn onnx(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnosti
     let mut paths = vec![path.to_path_buf()];
     paths.extend(folder.opened.into_inner());
     paths.extend(import.constant.iter().map(|(_, path)| path.clone()));
+    Ok((imported.graph, paths))
+}
+
+/// A checkpoint, with the architecture that `--arch` names.
+fn pytorch(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnostics> {
+    let Some(description) = &import.arch else { return Err(Diagnostics::new()) };
+    let text = String::from_utf8(read_file(description)?).map_err(|_| {
+        Diagnostic::error(Location::file(description.display().to_string()), "expected TOML, which is UTF-8 text")
+    })?;
+    let read = checkpoint::read(path, import.key.as_deref())?;
+    let file = arch::ArchFile { label: base_name(description), text };
+    let imported = arch::import(&file, &read.state)?;
+    show(&Diagnostics(imported.warnings));
+    let mut paths = vec![description.clone()];
+    paths.extend(checkpoint::files(path)?);
     Ok((imported.graph, paths))
 }
 

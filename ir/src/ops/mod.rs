@@ -33,6 +33,7 @@ mod layer_norm;
 mod lrn;
 mod matmul;
 mod max_pool;
+mod mul_add;
 mod pad;
 mod quantize;
 mod reduce;
@@ -67,6 +68,7 @@ pub use layer_norm::LayerNorm;
 pub use lrn::Lrn;
 pub use matmul::MatMul;
 pub use max_pool::MaxPool;
+pub use mul_add::MulAdd;
 pub use pad::{Pad, PadMode};
 pub use quantize::{Quantize, QuantizeOrder};
 pub use reduce::{Reduce, ReduceFn};
@@ -177,6 +179,8 @@ ops! {
     MatMul,
     /// Batch normalisation with fixed statistics.
     BatchNorm,
+    /// A product and a sum, rounded once.
+    MulAdd,
     /// Layer normalisation.
     LayerNorm,
     /// Maximum over windows.

@@ -15,6 +15,7 @@ fn broadcasts(op: &Op) -> bool {
             | Op::Quantize(_)
             | Op::Dequantize(_)
             | Op::FloatQuant(_)
+            | Op::MulAdd(_)
     )
 }
 
