@@ -35,7 +35,8 @@ enum Format {
 const HEAD: u64 = 512;
 
 /// What every message about an unknown file says.
-const READ: &str = "ONNX, Keras .h5 and .keras files, Keras JSON with --weights, checkpoints with --arch, and .uir are read";
+const READ: &str =
+    "ONNX, Keras .h5 and .keras files, Keras JSON with --weights, checkpoints with --arch, and .uir are read";
 
 fn format(head: &[u8]) -> Option<Format> {
     let text = head.trim_ascii_start();
@@ -181,7 +182,10 @@ fn onnx(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnosti
 fn pytorch(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnostics> {
     let Some(description) = &import.arch else { return Err(Diagnostics::new()) };
     let text = String::from_utf8(read_file(description)?).map_err(|_| {
-        Diagnostic::error(Location::file(description.display().to_string()), "expected TOML, which is UTF-8 text")
+        Diagnostic::error(
+            Location::file(description.display().to_string()),
+            "expected TOML, which is UTF-8 text",
+        )
     })?;
     let read = checkpoint::read(path, import.key.as_deref())?;
     let file = arch::ArchFile { label: base_name(description), text };

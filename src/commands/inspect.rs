@@ -19,7 +19,9 @@ pub fn run(args: &Inspect) -> CommandResult {
         let names: Vec<&str> = Stage::ALL.iter().map(|s| s.name()).collect();
         fault(format!("--stage: expected one of {}, found `{}`", names.join(", "), args.stage))
     })?;
-    if checkpoint::recognise(&args.model)?.is_some() {
+    // With an architecture a checkpoint is a graph, but its tensors keep their own keys and shapes.
+    let tensors_only = args.import.arch.is_none() || args.tensor.is_some();
+    if tensors_only && checkpoint::recognise(&args.model)?.is_some() {
         return checkpoint_tensors(args);
     }
     if let Some(name) = &args.tensor

@@ -5,8 +5,8 @@ use super::super::plan::Step;
 use super::super::writer::{Writer, size};
 use super::nests;
 use super::reduce::kept_and_gone;
-use unfloat_ir::{Graph, Node};
 use unfloat_ir::ops::{BatchNorm, LayerNorm, Unary};
+use unfloat_ir::{Graph, Node};
 
 fn eps(value: f32) -> String {
     format!("  static constexpr float eps = {};\n", literal(value))

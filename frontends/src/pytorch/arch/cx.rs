@@ -112,7 +112,10 @@ impl Cx<'_> {
             Some(Value::Integer(n)) => Ok(Some(vec![*n])),
             Some(Value::Array(all)) => {
                 let found = || Value::Array(all.clone());
-                all.iter().map(|v| v.as_integer().ok_or_else(|| fault(&found()))).collect::<Result<_, _>>().map(Some)
+                all.iter()
+                    .map(|v| v.as_integer().ok_or_else(|| fault(&found())))
+                    .collect::<Result<_, _>>()
+                    .map(Some)
             }
             Some(other) => Err(fault(other)),
         }
@@ -158,7 +161,9 @@ impl Cx<'_> {
     pub(super) fn missing(&self, key: &str) -> String {
         let near = self.state.keys().map(|k| (distance(k, key), k)).min();
         match near.filter(|(d, _)| *d <= key.chars().count() / 3) {
-            Some((_, near)) => format!("there is no tensor `{key}` in {}; there is `{near}`", self.state.label),
+            Some((_, near)) => {
+                format!("there is no tensor `{key}` in {}; there is `{near}`", self.state.label)
+            }
             None => format!("there is no tensor `{key}` in {}", self.state.label),
         }
     }

@@ -36,8 +36,16 @@ pub(super) static KINDS: &[Kind] = &[
     kind("AvgPool2d", pool::windowed, "kernel_size, stride, padding, ceil_mode, count_include_pad"),
     kind("BatchNorm1d", norm::batch_norm, "eps; weight and bias unless affine = false; running statistics"),
     kind("BatchNorm2d", norm::batch_norm, "eps; weight and bias unless affine = false; running statistics"),
-    step("BinarizeConv2d", binary::conv, "signs of the weight and, unless it has 3 channels, of the input; sign(0) = 0"),
-    step("BinarizeLinear", binary::linear, "signs of the weight and, unless it has 784 features, of the input; sign(0) = 0"),
+    step(
+        "BinarizeConv2d",
+        binary::conv,
+        "signs of the weight and, unless it has 3 channels, of the input; sign(0) = 0",
+    ),
+    step(
+        "BinarizeLinear",
+        binary::linear,
+        "signs of the weight and, unless it has 784 features, of the input; sign(0) = 0",
+    ),
     step("BinarySign", binary::binary_sign, "+1 for x >= 0, else -1"),
     kind("CELU", activation::plain, "alpha"),
     kind("Cat", arithmetic::cat, "of several layers, along `dim`"),

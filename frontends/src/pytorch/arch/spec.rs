@@ -91,17 +91,21 @@ pub(super) fn read(file: &ArchFile, findings: &mut Vec<Diagnostic>) -> Option<Sp
     let mut table = match file.text.parse::<Table>() {
         Ok(table) => table,
         Err(error) => {
-            let line = error.span().map(|s| file.text[..s.start.min(file.text.len())].matches('\n').count() + 1);
+            let line =
+                error.span().map(|s| file.text[..s.start.min(file.text.len())].matches('\n').count() + 1);
             let at = Location::file(&file.label).at(line.map(|l| format!("line {l}")).unwrap_or_default());
             let text = format!("is no TOML: {}", error.message());
-            findings.push(Diagnostic::error(at, text).help("--arch takes a description of the layers in TOML"));
+            findings
+                .push(Diagnostic::error(at, text).help("--arch takes a description of the layers in TOML"));
             return None;
         }
     };
     let mut reader = Reader { label: &file.label, findings };
     match table.remove("format") {
         Some(Value::Integer(FORMAT)) | None => {}
-        Some(other) => reader.fail("format", format!("expected {FORMAT}, found {other}"), "use a newer unfloat"),
+        Some(other) => {
+            reader.fail("format", format!("expected {FORMAT}, found {other}"), "use a newer unfloat")
+        }
     }
     let inputs = inputs(&mut reader, &mut table);
     let layers = layers(&mut reader, &mut table, &inputs);
@@ -177,7 +181,8 @@ fn layers(reader: &mut Reader<'_>, table: &mut Table, inputs: &[(String, Vec<usi
         };
         let (Some(name), Some(kind), Some(module)) = (name, kind, module) else { continue };
         if !known.insert(name.clone()) {
-            let help = "a module that is called twice has two layers with names of their own and one `module`";
+            let help =
+                "a module that is called twice has two layers with names of their own and one `module`";
             reader.fail(&place, format!("`{name}` is the name of something else already"), help);
         }
         last = Some(name.clone());

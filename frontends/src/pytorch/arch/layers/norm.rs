@@ -22,7 +22,9 @@ pub(in super::super) fn batch_norm(cx: &mut Cx<'_>) -> Handled<ValueId> {
     cx.ignore(&["momentum"]);
     let eps = cx.number("eps")?.unwrap_or(1e-5);
     if !cx.flag("track_running_stats", true)? {
-        return Err("has no running statistics: it normalises by each batch, which is no inference".to_string());
+        return Err(
+            "has no running statistics: it normalises by each batch, which is no inference".to_string()
+        );
     }
     let (mean, variance) = (cx.vector("running_mean", channels)?, cx.vector("running_var", channels)?);
     let (gamma, beta) = scale_and_shift(cx, "affine", &[channels])?;
@@ -30,14 +32,21 @@ pub(in super::super) fn batch_norm(cx: &mut Cx<'_>) -> Handled<ValueId> {
         return fused(cx, x, eps, [&gamma, &beta, &mean, &variance]);
     }
     let mut operands = vec![x];
-    for (name, values) in [("weight", gamma), ("bias", beta), ("running_mean", mean), ("running_var", variance)] {
+    for (name, values) in
+        [("weight", gamma), ("bias", beta), ("running_mean", mean), ("running_var", variance)]
+    {
         operands.push(cx.constant(name, Tensor::f32([channels], Layout::channels_last(0), values)));
     }
     cx.apply(BatchNorm { axis: 0, eps: eps as f32 }, &operands)
 }
 
 /// `[γ, β, μ, σ²]` as one factor and one term per channel.
-fn fused(cx: &mut Cx<'_>, x: ValueId, eps: f64, [gamma, beta, mean, variance]: [&[f32]; 4]) -> Handled<ValueId> {
+fn fused(
+    cx: &mut Cx<'_>,
+    x: ValueId,
+    eps: f64,
+    [gamma, beta, mean, variance]: [&[f32]; 4],
+) -> Handled<ValueId> {
     let factor: Vec<f32> =
         gamma.iter().zip(variance).map(|(&g, &v)| g * (1.0 / (v + eps as f32).sqrt())).collect();
     let term: Vec<f32> =

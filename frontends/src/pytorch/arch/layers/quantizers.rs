@@ -40,7 +40,9 @@ pub(super) fn weight(cx: &mut Cx<'_>, weight: Tensor) -> Handled<ValueId> {
         None => return Ok(cx.constant("weight", weight)),
         Some(Value::Table(table)) => table.clone(),
         Some(other) => {
-            return Err(format!("`weight_quantizer`: expected {{ kind = \"Int8Float\", frac = 5 }}, found {other}"));
+            return Err(format!(
+                "`weight_quantizer`: expected {{ kind = \"Int8Float\", frac = 5 }}, found {other}"
+            ));
         }
     };
     let (quantize, scale) = of_table(quantizer)?;

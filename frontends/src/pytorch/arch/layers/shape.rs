@@ -51,8 +51,7 @@ pub(in super::super) fn view(cx: &mut Cx<'_>) -> Handled<ValueId> {
     if known == 0 || !total.is_multiple_of(known) || (open == 1 && batch == -1 && known != total) {
         return Err(format!("a sample of {total} elements does not become {shape:?}"));
     }
-    let dims: Vec<usize> =
-        rest.iter().map(|&d| if d == -1 { total / known } else { d as usize }).collect();
+    let dims: Vec<usize> = rest.iter().map(|&d| if d == -1 { total / known } else { d as usize }).collect();
     let layout = plain(dims.len());
     cx.reshape(x, &dims, layout)
 }
@@ -126,7 +125,9 @@ pub(in super::super) fn upsample(cx: &mut Cx<'_>) -> Handled<ValueId> {
     let x = cx.channels_first(x, spatial)?;
     cx.word("mode", "nearest", &["nearest"])?;
     let factors = match cx.parameter("scale_factor") {
-        Some(toml::Value::Float(f)) if f.fract() == 0.0 && *f >= 1.0 && *f <= 1e6 => vec![*f as usize; spatial],
+        Some(toml::Value::Float(f)) if f.fract() == 0.0 && *f >= 1.0 && *f <= 1e6 => {
+            vec![*f as usize; spatial]
+        }
         _ => cx.sizes("scale_factor", spatial)?.ok_or("`scale_factor` is missing")?,
     };
     let factors = std::iter::once(1).chain(factors).collect();
@@ -138,6 +139,10 @@ pub(in super::super) fn zero_pad(cx: &mut Cx<'_>) -> Handled<ValueId> {
     let x = cx.channels_first(input, 2)?;
     let pads = cx.sizes("padding", 4)?.ok_or("`padding` is missing")?;
     // left, right, top, bottom
-    let op = Pad { before: vec![0, pads[2], pads[0]], after: vec![0, pads[3], pads[1]], mode: PadMode::Constant(0.0) };
+    let op = Pad {
+        before: vec![0, pads[2], pads[0]],
+        after: vec![0, pads[3], pads[1]],
+        mode: PadMode::Constant(0.0),
+    };
     cx.apply(op, &[x])
 }
