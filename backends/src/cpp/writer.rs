@@ -26,7 +26,6 @@ const KERNELS: &[(&str, &str)] = &[
     ("reduce", include_str!("kernels/reduce.hpp")),
     ("softmax", include_str!("kernels/softmax.hpp")),
     ("batch_norm", include_str!("kernels/batch_norm.hpp")),
-    ("mul_add", include_str!("kernels/mul_add.hpp")),
     ("layer_norm", include_str!("kernels/layer_norm.hpp")),
     ("border", include_str!("kernels/border.hpp")),
     ("upsample", include_str!("kernels/upsample.hpp")),

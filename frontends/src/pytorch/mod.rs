@@ -7,7 +7,6 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`arch`] | an architecture and a state dict to a graph |
 //! | `state` | the tensors of a model under their names |
 //! | `torch`, `archive`, `legacy` | files of `torch.save` and `torch.jit.save`, zipped or not |
 //! | `safetensors`, `arrays` | files of safetensors and NumPy |
@@ -17,7 +16,6 @@
 //! | `view`, `element`, `assemble` | views to tensors |
 //! | `reading`, `limit` | what a file's readers share: findings, what may be allocated |
 
-pub mod arch;
 mod archive;
 mod arrays;
 mod assemble;

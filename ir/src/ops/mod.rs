@@ -33,7 +33,6 @@ mod layer_norm;
 mod lrn;
 mod matmul;
 mod max_pool;
-mod mul_add;
 mod pad;
 mod quantize;
 mod reduce;
@@ -68,7 +67,6 @@ pub use layer_norm::LayerNorm;
 pub use lrn::Lrn;
 pub use matmul::MatMul;
 pub use max_pool::MaxPool;
-pub use mul_add::MulAdd;
 pub use pad::{Pad, PadMode};
 pub use quantize::{Quantize, QuantizeOrder};
 pub use reduce::{Reduce, ReduceFn};
@@ -179,8 +177,6 @@ ops! {
     MatMul,
     /// Batch normalisation with fixed statistics.
     BatchNorm,
-    /// A product and a sum, rounded once.
-    MulAdd,
     /// Layer normalisation.
     LayerNorm,
     /// Maximum over windows.

@@ -4,7 +4,6 @@ pub mod affine;
 pub mod numbering;
 pub mod perm;
 pub mod range;
-pub mod steps;
 
 use unfloat_ir::{Graph, Node, Op, OpDef, ValueId};
 

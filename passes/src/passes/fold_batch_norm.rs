@@ -11,15 +11,11 @@
 //! * a batch normalisation, or another factor or term, beside it;
 //! * nothing, when it is `1 · x + 0`.
 //!
-//! Nothing is folded in front of a sign, a comparison or a quantizer, however far behind it stands: other roundings would
-//! carry sums that lie exactly on its threshold to the other side.
-//!
 //! A reshape between the two may merge or split axes in front of the channels. What finds no layer stays as it is:
 //! one batch normalisation is one multiplication and one addition per element in every executor. New weights are
 //! computed in double precision and rounded once; a fold that would overflow is left.
 
 use crate::analysis::affine::{Affine, Linear, affine_of};
-use crate::analysis::steps::FeedsSteps;
 use crate::pass::{Change, Claim, Pass, PassCx, PassInfo};
 use std::collections::BTreeSet;
 use unfloat_ir::arena::Handle;
@@ -34,9 +30,7 @@ static INFO: PassInfo = PassInfo {
     summary: "fold batch normalisation and other per-channel factors and terms into the weights beside them",
     details: "Into the layer in front when nothing else reads it; into the layer behind when that adds no zero \
               padding (there the model sees 0, a folded layer would not) or the function only scales; else into a \
-              batch normalisation beside it. What finds no place stays, and so does what a sign, a \
-              comparison or a quantizer reads: folding rounds otherwise, and sums that lie on its threshold would fall \
-              to the other side.",
+              batch normalisation beside it. What finds no place stays.",
     options: &[],
     from: Stage::Canonical,
     to: Stage::Folded,
@@ -78,14 +72,10 @@ struct Folder<'g> {
 fn sweep(graph: &mut Graph, rule: Rule) -> Result<usize, Diagnostics> {
     let mut folder =
         Folder { graph, users: graph.users(), patch: Patch::new(graph), replaced: BTreeSet::new() };
-    let feeds = FeedsSteps::of(graph);
     let mut taken = vec![false; graph.order().iter().map(|n| n.index() + 1).max().unwrap_or(0)];
     let mut count = 0;
     for (id, node) in graph.live_nodes() {
-        if feeds.holds(node.output)
-            || taken[id.index()]
-            || folder.sources(node).iter().any(|n| taken[n.index()])
-        {
+        if taken[id.index()] || folder.sources(node).iter().any(|n| taken[n.index()]) {
             continue;
         }
         if let Some((new, parts)) = rule(&mut folder, node)? {

@@ -37,9 +37,6 @@ pub fn fault(graph: &Graph, node: &Node) -> Option<String> {
     if !channels_last {
         return Some("has channels that are not last; run the canonical passes".to_string());
     }
-    if matches!(node.op, Op::MulAdd(_)) && !norm::per_channel(graph, node) {
-        return Some("has factors that do not vary along the last axis alone".to_string());
-    }
     what.map(|name| format!("its {name} is computed; C++ needs a constant"))
 }
 
@@ -78,7 +75,7 @@ pub fn may_overwrite(graph: &Graph, node: &Node, i: usize) -> bool {
     let same = graph.ty(node.inputs[i]).shape.num_elements() == graph.ty(node.output).shape.num_elements();
     match &node.op {
         Op::Unary(_) | Op::Binary(_) => same,
-        Op::Softmax(_) | Op::BatchNorm(_) | Op::LayerNorm(_) | Op::MulAdd(_) => i == 0,
+        Op::Softmax(_) | Op::BatchNorm(_) | Op::LayerNorm(_) => i == 0,
         _ => false,
     }
 }
@@ -100,7 +97,6 @@ pub fn write(w: &mut Writer, step: &Step) {
         Op::Dense(_) => matrix::dense(w, step, node, act),
         Op::MatMul(_) => matrix::matmul(w, step, node, act),
         Op::BatchNorm(op) => norm::batch_norm(w, step, node, op, act),
-        Op::MulAdd(_) => norm::mul_add(w, step, node),
         Op::LayerNorm(op) => norm::layer_norm(w, step, node, op),
         Op::MaxPool(op) => pool::pool(w, step, node, &op.window, "max_pooling"),
         Op::AvgPool(op) => {

@@ -5,8 +5,8 @@ use super::super::plan::Step;
 use super::super::writer::{Writer, size};
 use super::nests;
 use super::reduce::kept_and_gone;
+use unfloat_ir::Node;
 use unfloat_ir::ops::{BatchNorm, LayerNorm, Unary};
-use unfloat_ir::{Graph, Node};
 
 fn eps(value: f32) -> String {
     format!("  static constexpr float eps = {};\n", literal(value))
@@ -23,27 +23,6 @@ pub fn batch_norm(w: &mut Writer, step: &Step, node: &Node, op: &BatchNorm, act:
     let (shape, act) = (w.shape(&name, text), w.activation(act));
     let (call, y) = (w.kernel("batch_norm"), w.target(step));
     w.line(&format!("{call}<{shape}, {act}>({}, {y});", operands.join(", ")));
-}
-
-/// Whether the factors and the terms of a `mul_add` have one number for each entry of the last axis.
-pub fn per_channel(graph: &Graph, node: &Node) -> bool {
-    let channels = graph.ty(node.output).shape.last();
-    node.inputs[1..].iter().all(|&v| {
-        let shape = &graph.ty(v).shape;
-        shape.last() == channels && Some(&shape.num_elements()) == channels
-    })
-}
-
-/// Writes a product and a sum that are rounded once.
-pub fn mul_add(w: &mut Writer, step: &Step, node: &Node) {
-    let operands: Vec<String> = node.inputs.iter().map(|&v| w.read(v)).collect();
-    let dims = &w.graph.ty(node.output).shape;
-    let channels = dims.last().copied().unwrap_or(1);
-    let text = size("cells", dims.num_elements() / channels) + &size("channels", channels);
-    let name = w.graph.value(node.output).name.clone();
-    let shape = w.shape(&name, text);
-    let (call, y) = (w.kernel("mul_add"), w.target(step));
-    w.line(&format!("{call}<{shape}>({}, {y});", operands.join(", ")));
 }
 
 /// Writes a layer normalisation.

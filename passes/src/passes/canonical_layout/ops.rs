@@ -23,9 +23,7 @@ impl Mover<'_> {
             Op::LayerNorm(op) => self.layer_norm(node, op),
             Op::Dense(op) => self.dense(node, op),
             Op::Binary(_) | Op::Compare(_) | Op::Bitwise(_) | Op::Select(_) => self.broadcasting(node),
-            Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) | Op::MulAdd(_) => {
-                self.broadcasting(node)
-            }
+            Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) => self.broadcasting(node),
             Op::Threshold(op) => self.threshold(node, op),
             Op::Gather(op) => self.gather(node, op),
             Op::Concat(op) => self.concat(node, op),

@@ -15,7 +15,6 @@ fn broadcasts(op: &Op) -> bool {
             | Op::Quantize(_)
             | Op::Dequantize(_)
             | Op::FloatQuant(_)
-            | Op::MulAdd(_)
     )
 }
 
