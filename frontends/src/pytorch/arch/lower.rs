@@ -338,6 +338,13 @@ impl Cx<'_, '_> {
         self.node(unfloat_ir::ops::Reshape { shape: Shape::new(shape), layout }, &[x])
     }
 
+    /// Another value of the same elements.
+    pub fn same_elements(&mut self, x: ValueId) -> Outcome<ValueId> {
+        let ty = self.state.graph.ty(x);
+        let (shape, layout) = (ty.shape.clone(), ty.layout);
+        self.node(unfloat_ir::ops::Reshape { shape, layout }, &[x])
+    }
+
     /// The input as a tensor of channels and `spatial` axes.
     pub fn channels(&mut self, x: ValueId, spatial: usize) -> Outcome<ValueId> {
         let dims = self.dims(x);

@@ -28,6 +28,7 @@ const KINDS: &[(&str, Build)] = &[
     ("Cat", merge::cat),
     ("Ceil", activation::ceil),
     ("Clamp", activation::clamp),
+    ("Clone", shape::clone),
     ("Constant", constant::constant),
     ("Conv1d", conv::conv1d),
     ("Conv2d", conv::conv2d),

@@ -1,4 +1,5 @@
-//! Layers that move elements or name them anew: `Flatten`, `View`, `Permute`, `Transpose`, `Pad`, `Identity`, `Dropout`.
+//! Layers that move elements or name them anew: `Flatten`, `View`, `Permute`, `Transpose`, `Pad`, `Identity`,
+//! `Dropout`, `Clone`.
 //!
 //! Shapes and axes are torch's own, the batch being axis 0, which stays where it is.
 
@@ -39,6 +40,21 @@ pub(super) fn identity(_: &mut Parameters<'_>) -> Box<dyn Layer> {
 pub(super) fn dropout(p: &mut Parameters<'_>) -> Box<dyn Layer> {
     p.ignore(&["p", "inplace"]);
     Box::new(Identity)
+}
+
+/// The same elements in memory of their own, which matters to layers that overwrite.
+struct Clone;
+
+/// Reads a `Clone`.
+pub(super) fn clone(_: &mut Parameters<'_>) -> Box<dyn Layer> {
+    Box::new(Clone)
+}
+
+impl Layer for Clone {
+    fn lower(&self, cx: &mut Cx<'_, '_>) -> Outcome<ValueId> {
+        let x = cx.input()?;
+        cx.same_elements(x)
+    }
 }
 
 /// Several axes as one.
