@@ -17,7 +17,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use unfloat_frontends::keras::{self, KerasOptions, ModelFile};
 use unfloat_frontends::onnx::{self, BatchAxis, OnnxFile, OnnxOptions, ReadSeek, Siblings};
-use unfloat_frontends::pytorch::{self, arch};
+use unfloat_frontends::pytorch::arch::{self, ArchitectureFile};
+use unfloat_frontends::pytorch;
 use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Tensor};
 
 /// The formats, by what a file begins with.
@@ -181,15 +182,9 @@ fn onnx(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnosti
 /// A checkpoint, with the architecture that `--arch` names.
 fn pytorch(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnostics> {
     let Some(description) = &import.arch else { return Err(Diagnostics::new()) };
-    let text = String::from_utf8(read_file(description)?).map_err(|_| {
-        Diagnostic::error(
-            Location::file(description.display().to_string()),
-            "expected TOML, which is UTF-8 text",
-        )
-    })?;
+    let file = ArchitectureFile { label: base_name(description), bytes: read_file(description)? };
     let read = checkpoint::read(path, import.key.as_deref())?;
-    let file = arch::ArchFile { label: base_name(description), text };
-    let imported = arch::import(&file, &read.state)?;
+    let imported = arch::assemble(&read.state, &file, &default_name(path))?;
     show(&Diagnostics(imported.warnings));
     let mut paths = vec![description.clone()];
     paths.extend(checkpoint::files(path)?);

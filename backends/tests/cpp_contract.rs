@@ -262,7 +262,7 @@ fn no_name_of_a_layer_or_a_port_breaks_the_source() {
             }
             2 => {
                 let one = net.constant(&[2], vec![1.0, 0.5]);
-                net.node(BatchNorm { axis: 2, eps: 0.1 }, &[x, one, one, one, one], name)
+                net.node(BatchNorm::new(2, 0.1), &[x, one, one, one, one], name)
             }
             3 => {
                 let shift = net.constant(&[4, 1], vec![0.1, 0.2, -0.3, 0.4]);

@@ -185,7 +185,7 @@ fn pooling_and_reduction() {
         let variance = (0..n).map(|i| 0.1 + i as f32 / n as f32).collect();
         p.push(net.constant(&[n], variance));
         let name = format!("batch_norm_{axis}_{}", net.graph.outputs().len());
-        let value = net.node(BatchNorm { axis, eps: 1e-3 }, &p, &name);
+        let value = net.node(BatchNorm::new(axis, 1e-3), &p, &name);
         net.output(Unary::Relu, &[value], &format!("{name}_relu"));
     }
     let samples = net.samples(2);

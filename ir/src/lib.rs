@@ -20,6 +20,7 @@
 
 pub mod arena;
 pub mod attrs;
+mod decode;
 pub mod diag;
 pub mod graph;
 pub mod ops;

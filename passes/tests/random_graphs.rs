@@ -155,7 +155,7 @@ impl Maker {
             self.constant(&n, c, lo, hi),
             self.constant(&n, c, 0.3, 3.0),
         ];
-        self.add(BatchNorm { axis, eps: 0.001 }, &inputs)
+        self.add(BatchNorm::new(axis, 0.001), &inputs)
     }
 
     fn binary(&mut self, x: ValueId) -> Option<ValueId> {

@@ -3,7 +3,7 @@
 //! **In:** a float graph at stage `folded` or later, whose weights are constants. **Out:** `cpp/NAME.hpp` with
 //! `namespace NAME { input_size, output_size, Workspace, run, run_float }`, the standard library its only
 //! dependency, no heap, no exceptions; warning-free under `-Wall -Wextra -Wconversion -Wshadow -Wpedantic`.
-//! **Refuses:** values that are not `f32`, values without elements, layers whose weights are computed.
+//! **Refuses:** values that are not `f32` (constants that are quantized count as the floats that they mean), values without elements, layers whose weights are computed.
 //!
 //! | module | holds |
 //! |---|---|
@@ -59,7 +59,7 @@ impl Backend for Cpp {
     fn check(&self, graph: &Graph, _: &Options) -> Result<(), Diagnostics> {
         let mut found = Diagnostics::new();
         found.extend(namer::check(&graph.name, &[Language::Cpp]).err());
-        let graph = graph.compact();
+        let graph = graph.decoded()?.compact();
         if graph.stage < INFO.from {
             let text = format!("the graph is at stage `{}`, C++ needs `{}`", graph.stage, INFO.from);
             found.push(Diagnostic::error(Location::default(), text).help("run the canonical passes first"));
@@ -86,7 +86,7 @@ impl Backend for Cpp {
 
     fn emit(&self, graph: &Graph, options: &Options, out: &mut OutDir) -> Result<(), Diagnostics> {
         self.check(graph, options)?;
-        let graph = graph.compact();
+        let graph = graph.decoded()?.compact();
         let plan = Plan::new(&graph);
         out.add(&format!("cpp/{}.hpp", graph.name), header::file(&graph, &plan, options))?;
         out.add("cpp/main.cpp", program::main_cpp(&graph))?;

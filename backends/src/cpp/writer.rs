@@ -26,6 +26,7 @@ const KERNELS: &[(&str, &str)] = &[
     ("reduce", include_str!("kernels/reduce.hpp")),
     ("softmax", include_str!("kernels/softmax.hpp")),
     ("batch_norm", include_str!("kernels/batch_norm.hpp")),
+    ("fused_batch_norm", include_str!("kernels/fused_batch_norm.hpp")),
     ("layer_norm", include_str!("kernels/layer_norm.hpp")),
     ("border", include_str!("kernels/border.hpp")),
     ("upsample", include_str!("kernels/upsample.hpp")),

@@ -55,6 +55,11 @@ impl Isa {
         Isa(Level::Portable)
     }
 
+    /// Whether multiply-adds of its kernels round once, as `f32::mul_add` does.
+    pub fn fuses(self) -> bool {
+        self.0 != Level::Portable || cfg!(any(target_arch = "aarch64", target_feature = "fma"))
+    }
+
     /// `avx512`, `avx2` or `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {

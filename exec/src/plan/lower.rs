@@ -6,12 +6,15 @@ use super::{Plan, PlanOptions};
 use crate::kernels::{self, Activation, ConvShape, ConvTransposeShape, KernelError, PoolKind, PoolShape};
 use std::collections::BTreeMap;
 use unfloat_ir::arena::Handle;
-use unfloat_ir::ops::{Binary, Conv, ConvTranspose, PadMode, ReduceFn, Unary, UpsampleMode, Window};
+use unfloat_ir::ops::{
+    BatchNorm, BatchNormFormula, Binary, Conv, ConvTranspose, PadMode, ReduceFn, Unary, UpsampleMode, Window,
+};
 use unfloat_ir::{
     Diagnostic, Diagnostics, Graph, Location, Node, NodeId, Op, OpDef, Tensor, TensorType, ValueId,
 };
 
 pub(super) fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, Diagnostics> {
+    let graph = &*graph.decoded()?;
     check_floats(graph)?;
     let lowering = Lowering { graph, options, users: graph.users() };
     let (steps, alias) = lowering.steps()?;
@@ -142,7 +145,7 @@ impl<'g> Lowering<'g> {
             Op::MaxPool(p) => self.pool(node, &p.window, PoolKind::Max)?,
             Op::AvgPool(p) if p.count_include_pad => self.pool(node, &p.window, PoolKind::AveragePadded)?,
             Op::AvgPool(p) => self.pool(node, &p.window, PoolKind::Average)?,
-            Op::BatchNorm(b) => self.affine(node, b.axis, b.eps),
+            Op::BatchNorm(b) => self.affine(node, b),
             Op::Unary(f) => Some((unary(*f), node.inputs.clone())),
             Op::Binary(f) => self.binary(node, *f),
             Op::Softmax(s) if !s.log && s.axes == [self.ty(node.output).rank().wrapping_sub(1)] => {
@@ -250,16 +253,24 @@ impl<'g> Lowering<'g> {
     }
 
     /// Batch normalisation over the last axis as one multiplication and one addition.
-    fn affine(&self, node: &Node, axis: usize, eps: f32) -> Option<(Work, Vec<ValueId>)> {
+    fn affine(&self, node: &Node, op: &BatchNorm) -> Option<(Work, Vec<ValueId>)> {
         let [gamma, beta] = [self.floats(node.inputs[1])?, self.floats(node.inputs[2])?];
         let [mean, variance] = [self.floats(node.inputs[3])?, self.floats(node.inputs[4])?];
-        if axis + 1 != self.ty(node.output).rank() {
+        if op.axis + 1 != self.ty(node.output).rank() {
             return None;
         }
-        let factor = |c: usize| f64::from(gamma[c]) / (f64::from(variance[c]) + f64::from(eps)).sqrt();
-        let scale = (0..gamma.len()).map(|c| factor(c) as f32).collect();
-        let shift = (0..gamma.len()).map(|c| (f64::from(beta[c]) - f64::from(mean[c]) * factor(c)) as f32);
-        Some((Work::Affine { scale, shift: shift.collect() }, vec![node.inputs[0]]))
+        let exact = op.formula == BatchNormFormula::Fused;
+        let factor = |c: usize| f64::from(gamma[c]) / (f64::from(variance[c]) + f64::from(op.eps)).sqrt();
+        let both = |c: usize| match op.formula {
+            BatchNormFormula::Fused => {
+                BatchNormFormula::fused(gamma[c], beta[c], mean[c], variance[c], op.eps)
+            }
+            BatchNormFormula::Definition => {
+                (factor(c) as f32, (f64::from(beta[c]) - f64::from(mean[c]) * factor(c)) as f32)
+            }
+        };
+        let (scale, shift) = (0..gamma.len()).map(both).unzip();
+        Some((Work::Affine { scale, shift, exact }, vec![node.inputs[0]]))
     }
 
     /// A function of two elements where the second operand has the first one's shape, or repeats over its

@@ -2,7 +2,8 @@
 //!
 //! **In:** a graph that passes the verifier, float throughout, at any stage; channels-last graphs are fast, ops
 //! in other layouts fall back to their reference evaluation. **Out:** the graph's outputs, batch-major.
-//! **Refuses:** graphs with values that are no floats, which [`crate::reference`] runs; graphs whose buffers would exceed the memory limit, with the layer that needs most.
+//! Constants that
+//! are quantized count as the floats that they mean. **Refuses:** graphs with other values that are no floats, which [`crate::reference`] runs; graphs whose buffers would exceed the memory limit, with the layer that needs most.
 //!
 //! A plan packs every weight for the machine's instruction set, fuses activations into the convolution or dense
 //! layer before them, and lays all values out in two arenas: one for values that live within a group's own
@@ -70,7 +71,7 @@ pub struct Plan {
 impl Plan {
     /// Whether every value of the graph is a float, so that it can be planned. Others are for [`crate::reference`].
     pub fn takes(graph: &Graph) -> bool {
-        lower::check_floats(graph).is_ok()
+        graph.decoded().is_ok_and(|graph| lower::check_floats(&graph).is_ok())
     }
 
     /// Plans a graph.

@@ -65,6 +65,8 @@ pub(super) enum Work {
     Affine {
         scale: Vec<f32>,
         shift: Vec<f32>,
+        /// Whether multiplication and addition must round once, on any machine.
+        exact: bool,
     },
     Softmax {
         classes: usize,
@@ -153,7 +155,12 @@ impl Work {
                 to.iter_mut().zip(x.iter().zip(b)).for_each(|(y, (&a, &b))| *y = f.apply(a, b));
                 Ok(())
             }
-            Work::Affine { scale, shift } => {
+            Work::Affine { scale, shift, exact: true } if !isa.fuses() => {
+                let channels = scale.iter().zip(shift).cycle();
+                to.iter_mut().zip(x).zip(channels).for_each(|((y, &x), (&a, &c))| *y = x.mul_add(a, c));
+                Ok(())
+            }
+            Work::Affine { scale, shift, .. } => {
                 kernels::channel_affine(isa, (scale, shift), kernels::Activation::None, x, to)
             }
             Work::Softmax { classes } => {

@@ -196,7 +196,7 @@ fn batch_norm_and_broadcasts() {
     let p: Vec<ValueId> = (0..3).map(|_| b.constant(&[6])).collect();
     let variance =
         b.g.add_const("v", Tensor::f32([6], Layout::channels_last(0), vec![0.1, 1., 2., 0., 0.5, 3.]));
-    b.op(BatchNorm { axis: 1, eps: 1e-3 }, &[p[0], p[1], p[2], variance]);
+    b.op(BatchNorm::new(1, 1e-3), &[p[0], p[1], p[2], variance]);
     b.op(Reduce { f: ReduceFn::Max, axes: vec![0], keep: true }, &[]);
     let row = b.last;
     b.last = b.g.inputs()[0];

@@ -10,12 +10,14 @@
 //! | `state` | the tensors of a model under their names |
 //! | `torch`, `archive`, `legacy` | files of `torch.save` and `torch.jit.save`, zipped or not |
 //! | `safetensors`, `arrays` | files of safetensors and NumPy |
+//! | [`arch`] | what is computed with the tensors: a TOML file to a graph |
 //! | `pickle` | pickles to inert records |
 //! | `walk`, `find` | which of a pickle's records are the model's tensors |
 //! | `rebuild`, `numpy` | records to views of bytes |
 //! | `view`, `element`, `assemble` | views to tensors |
 //! | `reading`, `limit` | what a file's readers share: findings, what may be allocated |
 
+pub mod arch;
 mod archive;
 mod arrays;
 mod assemble;

@@ -50,7 +50,7 @@ mod window;
 
 pub use arg_reduce::ArgReduce;
 pub use avg_pool::AvgPool;
-pub use batch_norm::BatchNorm;
+pub use batch_norm::{BatchNorm, BatchNormFormula};
 pub use binary::Binary;
 pub use bitwise::Bitwise;
 pub use cast::Cast;

@@ -4,6 +4,7 @@ pub mod affine;
 pub mod numbering;
 pub mod perm;
 pub mod range;
+pub mod steps;
 
 use unfloat_ir::{Graph, Node, Op, OpDef, ValueId};
 

@@ -11,11 +11,16 @@
 //! * a batch normalisation, or another factor or term, beside it;
 //! * nothing, when it is `1 · x + 0`.
 //!
+//! Nothing is folded where a step function ([`feeds_steps`]) comes later, be it layers away: a fold rounds otherwise,
+//! and a sign or a quantizer turns the last bit of a sum that lies on its threshold into another value. There each
+//! batch normalisation stays, and with it the formula of its source.
+//!
 //! A reshape between the two may merge or split axes in front of the channels. What finds no layer stays as it is:
 //! one batch normalisation is one multiplication and one addition per element in every executor. New weights are
 //! computed in double precision and rounded once; a fold that would overflow is left.
 
 use crate::analysis::affine::{Affine, Linear, affine_of};
+use crate::analysis::steps::feeds_steps;
 use crate::pass::{Change, Claim, Pass, PassCx, PassInfo};
 use std::collections::BTreeSet;
 use unfloat_ir::arena::Handle;
@@ -30,7 +35,8 @@ static INFO: PassInfo = PassInfo {
     summary: "fold batch normalisation and other per-channel factors and terms into the weights beside them",
     details: "Into the layer in front when nothing else reads it; into the layer behind when that adds no zero \
               padding (there the model sees 0, a folded layer would not) or the function only scales; else into a \
-              batch normalisation beside it. What finds no place stays.",
+              batch normalisation beside it. What finds no place stays, and so does everything in front of a sign, a \
+              rounding or a quantizer, which would turn the last bit of a fold into another value.",
     options: &[],
     from: Stage::Canonical,
     to: Stage::Folded,
@@ -70,12 +76,16 @@ struct Folder<'g> {
 
 /// Applies a rule wherever it fits. Nodes that took part in one rewrite take part in no other of the same sweep.
 fn sweep(graph: &mut Graph, rule: Rule) -> Result<usize, Diagnostics> {
+    let steps = feeds_steps(graph);
     let mut folder =
         Folder { graph, users: graph.users(), patch: Patch::new(graph), replaced: BTreeSet::new() };
     let mut taken = vec![false; graph.order().iter().map(|n| n.index() + 1).max().unwrap_or(0)];
     let mut count = 0;
     for (id, node) in graph.live_nodes() {
-        if taken[id.index()] || folder.sources(node).iter().any(|n| taken[n.index()]) {
+        if steps[node.output.index()]
+            || taken[id.index()]
+            || folder.sources(node).iter().any(|n| taken[n.index()])
+        {
             continue;
         }
         if let Some((new, parts)) = rule(&mut folder, node)? {
@@ -197,7 +207,7 @@ fn into_a_neighbour(folder: &mut Folder, node: &Node) -> Result<Option<(ValueId,
         let still = [vec![0.0; a.len()], vec![1.0; a.len()]];
         let parameters = [("gamma", a), ("beta", b), ("mean", &still[0]), ("variance", &still[1])];
         let parameters = parameters.map(|(what, v)| folder.vector(name, what, v, Layout::channels_last(0)));
-        let op = BatchNorm { axis: graph.ty(x).rank() - 1, eps: 0.0 };
+        let op = BatchNorm::new(graph.ty(x).rank() - 1, 0.0);
         folder.patch.node(op, &[&[x], &parameters[..]].concat(), name, &node.origin)?
     };
     Ok(Some((new, parts)))

@@ -6,7 +6,7 @@ use super::super::writer::{Writer, size};
 use super::nests;
 use super::reduce::kept_and_gone;
 use unfloat_ir::Node;
-use unfloat_ir::ops::{BatchNorm, LayerNorm, Unary};
+use unfloat_ir::ops::{BatchNorm, BatchNormFormula, LayerNorm, Unary};
 
 fn eps(value: f32) -> String {
     format!("  static constexpr float eps = {};\n", literal(value))
@@ -21,7 +21,11 @@ pub fn batch_norm(w: &mut Writer, step: &Step, node: &Node, op: &BatchNorm, act:
     let text = [size("cells", cells), size("channels", channels), eps(op.eps)].concat();
     let name = w.graph.value(node.output).name.clone();
     let (shape, act) = (w.shape(&name, text), w.activation(act));
-    let (call, y) = (w.kernel("batch_norm"), w.target(step));
+    let kernel = match op.formula {
+        BatchNormFormula::Definition => "batch_norm",
+        BatchNormFormula::Fused => "fused_batch_norm",
+    };
+    let (call, y) = (w.kernel(kernel), w.target(step));
     w.line(&format!("{call}<{shape}, {act}>({}, {y});", operands.join(", ")));
 }
 

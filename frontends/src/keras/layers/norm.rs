@@ -100,7 +100,7 @@ impl Layer for BatchNorm {
         let beta = parameter(cx, "beta", beta, &extent, layout, 0.0)?;
         let mean = parameter(cx, "mean", mean, &extent, layout, 0.0)?;
         let variance = parameter(cx, "variance", variance, &extent, layout, 1.0)?;
-        cx.node(BatchNormOp { axis: *axis, eps: self.eps }, &[x, gamma, beta, mean, variance])
+        cx.node(BatchNormOp::new(*axis, self.eps), &[x, gamma, beta, mean, variance])
     }
 
     fn maps_over_time(&self) -> bool {

@@ -34,7 +34,7 @@ pub(super) fn batch_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
         return per_element(cx, &operands, eps);
     }
     let axis = cx.axis(&operands[0], 1)?;
-    let y = cx.apply(BatchNorm { axis, eps }, &operands.iter().collect::<Vec<_>>())?;
+    let y = cx.apply(BatchNorm::new(axis, eps), &operands.iter().collect::<Vec<_>>())?;
     Ok(vec![y])
 }
 

@@ -134,7 +134,7 @@ impl Mover<'_> {
         let lie = Lie::Axes(p);
         let mut inputs = vec![self.bring(x, &lie)?];
         inputs.extend(self.all_still(&node.inputs[1..])?);
-        self.emit(node, BatchNorm { axis: rank - 1, eps: op.eps }, inputs, lie)
+        self.emit(node, BatchNorm { axis: rank - 1, ..op.clone() }, inputs, lie)
     }
 
     fn layer_norm(&mut self, node: &Node, op: &LayerNorm) -> Result<(), Diagnostic> {
