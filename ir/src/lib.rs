@@ -6,7 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`types`] | element types, shapes, layouts, rounding modes |
+//! | [`types`] | element types, shapes, layouts, number formats, rounding and overflow modes |
 //! | [`tensor`] | constant data |
 //! | [`graph`], [`arena`] | the graph, its typed handles, how to build it |
 //! | [`ops`] | one file per op: attributes, type inference, reference evaluation, text |
@@ -37,4 +37,4 @@ pub use ops::{Op, OpDef, OpError};
 pub use origin::Origin;
 pub use patch::{Edit, Patch};
 pub use tensor::{Data, Tensor};
-pub use types::{Affine, ElemType, IntType, Layout, Q, Rounding, Shape, Stage, TensorType};
+pub use types::{Affine, ElemType, Format, IntType, Layout, Overflow, Q, Rounding, Shape, Stage, TensorType};
