@@ -71,6 +71,11 @@ impl Rounding {
         Self::ALL.into_iter().find(|r| r.name() == name)
     }
 
+    /// The names of all modes, for messages.
+    pub fn names() -> String {
+        Self::ALL.map(Rounding::name).join(", ")
+    }
+
     /// The mode that QONNX calls so, in whatever case.
     pub fn from_qonnx(name: &str) -> Option<Self> {
         Some(match name.to_ascii_uppercase().as_str() {

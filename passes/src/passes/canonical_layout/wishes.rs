@@ -16,6 +16,7 @@ fn broadcasts(op: &Op) -> bool {
             | Op::Dequantize(_)
             | Op::FloatQuant(_)
             | Op::MulAdd(_)
+            | Op::Requantize(_)
     )
 }
 
@@ -55,7 +56,7 @@ impl Wishes {
             Op::BatchNorm(b) => operand == 0 && layout(node.inputs[0]).channel() == Some(b.axis),
             Op::Unary(_) | Op::Pad(_) | Op::Slice(_) | Op::Upsample(_) | Op::Softmax(_) => out,
             Op::Cast(_) | Op::Reverse(_) | Op::Resize(_) | Op::Lrn(_) => out,
-            Op::LayerNorm(_) | Op::Threshold(_) => out && operand == 0,
+            Op::LayerNorm(_) | Op::Threshold(_) | Op::Lookup(_) => out && operand == 0,
             Op::Reduce(r) => out && r.keep,
             Op::ArgReduce(a) => out && a.keep,
             Op::Concat(_) => out,
@@ -71,6 +72,7 @@ impl Wishes {
         match &node.op {
             Op::Dense(_) => operand == 0 && constant(1),
             Op::Unary(_) | Op::Softmax(_) | Op::Cast(_) => out,
+            Op::Lookup(_) => out && operand == 0,
             Op::BatchNorm(b) => out && operand == 0 && b.axis + 1 == rank && (1..5).all(constant),
             Op::LayerNorm(_) => out && operand == 0 && constant(1) && constant(2),
             Op::Reduce(r) => r.axes.contains(&rank.saturating_sub(1)) || out,
