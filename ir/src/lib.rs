@@ -10,6 +10,7 @@
 //! | [`tensor`] | constant data |
 //! | [`graph`], [`arena`] | the graph, its typed handles, how to build it |
 //! | [`ops`] | one file per op: attributes, type inference, reference evaluation, text |
+//! | [`accumulator`] | what sums of products can be, from the weights that are there |
 //! | [`patch`] | the only way in which passes change a graph |
 //! | [`verify`] | what must hold at each [`Stage`] |
 //! | [`text`] | the `.uir` text form, `parse(print(g)) == g` |
@@ -18,6 +19,7 @@
 //! This crate knows no file format but its own text, does no input or output, and depends on no sibling.
 #![forbid(unsafe_code)]
 
+pub mod accumulator;
 pub mod arena;
 pub mod attrs;
 pub mod diag;
