@@ -305,6 +305,8 @@ fn the_generator_reaches_every_op() {
         "quantize",
         "dequantize",
         "float_quant",
+        "requantize",
+        "lookup",
         "threshold",
         "lrn",
         "cast",
