@@ -23,8 +23,8 @@ impl Mover<'_> {
             Op::LayerNorm(op) => self.layer_norm(node, op),
             Op::Dense(op) => self.dense(node, op),
             Op::Binary(_) | Op::Compare(_) | Op::Bitwise(_) | Op::Select(_) => self.broadcasting(node),
-            Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) | Op::MulAdd(_) => self.broadcasting(node),
-            Op::Requantize(_) => self.broadcasting(node),
+            Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) => self.broadcasting(node),
+            Op::MulAdd(_) | Op::Requantize(_) => self.broadcasting(node),
             Op::Lookup(op) => {
                 let lie = self.preferred(node.inputs[0]);
                 let inputs = vec![self.bring(node.inputs[0], &lie)?, self.still(node.inputs[1])?];

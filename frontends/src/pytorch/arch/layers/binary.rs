@@ -8,7 +8,7 @@
 //! is the latent one; it is not read, but a difference of signs is told.
 
 use unfloat_ir::ops::{Binary, Dense, Quantize, QuantizeOrder, Unary};
-use unfloat_ir::{ElemType, Layout, Rounding, Tensor, ValueId};
+use unfloat_ir::{ElemType, Layout, Overflow, Rounding, Tensor, ValueId};
 
 use super::conv::{self, Geometry};
 use crate::pytorch::arch::cx::{Cx, Handled};
@@ -83,6 +83,7 @@ pub(in super::super) fn binary_sign(cx: &mut Cx<'_>) -> Handled<ValueId> {
         to: ElemType::Bipolar,
         narrow: false,
         rounding: Rounding::HalfEven,
+        overflow: Overflow::Saturate,
         order: QuantizeOrder::ClampThenRound,
     };
     let codes = cx.apply(op, &[x, one, zero])?;

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 use unfloat_ir::ops::{Dequantize, Quantize, QuantizeOrder};
-use unfloat_ir::{ElemType, Rounding, Tensor, TensorType, ValueId};
+use unfloat_ir::{ElemType, Overflow, Rounding, Tensor, TensorType, ValueId};
 
 use crate::pytorch::arch::cx::{Cx, Handled};
 
@@ -19,6 +19,7 @@ fn int8_float(frac: Option<i64>) -> Handled<(Quantize, f32)> {
         to: ElemType::signed(8),
         narrow: false,
         rounding: Rounding::HalfEven,
+        overflow: Overflow::Saturate,
         order: QuantizeOrder::ClampThenRound,
     };
     Ok((quantize, (-frac as f32).exp2()))
