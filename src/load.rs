@@ -17,8 +17,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use unfloat_frontends::keras::{self, KerasOptions, ModelFile};
 use unfloat_frontends::onnx::{self, BatchAxis, OnnxFile, OnnxOptions, ReadSeek, Siblings};
-use unfloat_frontends::pytorch::arch::{self, ArchitectureFile};
 use unfloat_frontends::pytorch;
+use unfloat_frontends::pytorch::arch::{self, ArchitectureFile};
 use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Tensor};
 
 /// The formats, by what a file begins with.

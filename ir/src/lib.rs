@@ -6,10 +6,11 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`types`] | element types, shapes, layouts, rounding modes |
+//! | [`types`] | element types, shapes, layouts, number formats, rounding and overflow modes |
 //! | [`tensor`] | constant data |
 //! | [`graph`], [`arena`] | the graph, its typed handles, how to build it |
 //! | [`ops`] | one file per op: attributes, type inference, reference evaluation, text |
+//! | [`accumulator`] | what sums of products can be, from the weights that are there |
 //! | [`patch`] | the only way in which passes change a graph |
 //! | [`verify`] | what must hold at each [`Stage`] |
 //! | [`text`] | the `.uir` text form, `parse(print(g)) == g` |
@@ -18,6 +19,7 @@
 //! This crate knows no file format but its own text, does no input or output, and depends on no sibling.
 #![forbid(unsafe_code)]
 
+pub mod accumulator;
 pub mod arena;
 pub mod attrs;
 mod decode;
@@ -38,4 +40,4 @@ pub use ops::{Op, OpDef, OpError};
 pub use origin::Origin;
 pub use patch::{Edit, Patch};
 pub use tensor::{Data, Tensor};
-pub use types::{Affine, ElemType, IntType, Layout, Q, Rounding, Shape, Stage, TensorType};
+pub use types::{Affine, ElemType, Format, IntType, Layout, Overflow, Q, Rounding, Shape, Stage, TensorType};

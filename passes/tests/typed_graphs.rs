@@ -7,7 +7,8 @@ use unfloat_ir::ops::*;
 use unfloat_ir::text::{parse, print};
 use unfloat_ir::verify::verify;
 use unfloat_ir::{
-    Diagnostics, ElemType, Graph, IntType, Layout, Op, OpDef, Origin, Rounding, Tensor, TensorType, ValueId,
+    Diagnostics, ElemType, Graph, IntType, Layout, Op, OpDef, Origin, Overflow, Rounding, Tensor, TensorType,
+    ValueId,
 };
 use unfloat_passes::pipeline::pipeline;
 use unfloat_passes::validate::{SplitMix64, sample};
@@ -84,7 +85,11 @@ impl Maker {
             QuantizeOrder::ClampThenRound
         };
         let rounding = Rounding::ALL[self.below(9)];
-        let q = self.add(Quantize { to, narrow: false, rounding, order }, &[x, scale, zero])?;
+        let overflow = match order {
+            QuantizeOrder::ClampThenRound => Overflow::Saturate,
+            QuantizeOrder::RoundThenSaturate => Overflow::ALL[self.below(4)],
+        };
+        let q = self.add(Quantize { to, narrow: false, rounding, overflow, order }, &[x, scale, zero])?;
         if self.flip() { self.add(Dequantize, &[q, scale, zero]) } else { Some(q) }
     }
 
@@ -204,6 +209,20 @@ impl Maker {
         let w = self.constant(elem, &dims, Layout::weight(spatial));
         self.add(Conv { window, groups: 1 }, &[x, w])
     }
+    /// Integers to other integers, element by element.
+    fn requantize(&mut self, x: ValueId) -> Option<ValueId> {
+        if let Some((_, n)) = Lookup::table_of(&self.ty(x).elem).filter(|&(_, n)| n <= 256 && self.flip()) {
+            let to = self.int();
+            let table = self.constant(to, &[n], Layout::anonymous(1));
+            return self.add(Lookup, &[x, table]);
+        }
+        let [multiplier, addend] =
+            [self.beside(x, ElemType::signed(8)), self.beside(x, ElemType::signed(16))];
+        let shift = self.beside(x, ElemType::Int(IntType::unsigned(3)));
+        let to = IntType { signed: self.flip(), width: 1 + self.below(16) as u8 };
+        let (rounding, overflow) = (Rounding::ALL[self.below(9)], Overflow::ALL[self.below(4)]);
+        self.add(Requantize { to, rounding, overflow, narrow: false }, &[x, multiplier, addend, shift])
+    }
     /// A product of integers with a matrix.
     fn dense(&mut self, x: ValueId) -> Option<ValueId> {
         let n = *self.ty(x).shape.last()?;
@@ -217,12 +236,13 @@ impl Maker {
         if self.ty(x).rank() == 0 {
             return;
         }
-        let _ = match self.below(9) {
+        let _ = match self.below(10) {
             0 | 1 => self.quantize(x),
             2 => self.float_op(x),
             3 => self.two(x),
             4..=6 => self.moved(x),
             7 => self.window(x),
+            8 => self.requantize(x),
             _ => self.dense(x),
         };
     }
@@ -285,6 +305,8 @@ fn the_generator_reaches_every_op() {
         "quantize",
         "dequantize",
         "float_quant",
+        "requantize",
+        "lookup",
         "threshold",
         "lrn",
         "cast",

@@ -85,13 +85,12 @@ impl OpDef for FloatQuant {
         to.word("overflow", overflow);
     }
     fn parse(_: &str, from: &mut AttrReader) -> Result<Self, String> {
-        let modes = Rounding::ALL.map(Rounding::name).join(", ");
         Ok(Self {
             exponent: from.float("exponent")?,
             mantissa: from.float("mantissa")?,
             bias: from.float("bias")?,
             max: from.float("max")?,
-            rounding: from.choice("rounding", &modes, Rounding::from_name)?,
+            rounding: from.choice("rounding", &Rounding::names(), Rounding::from_name)?,
             overflow: from.choice("overflow", "saturate, to_infinity or to_nan", |word| {
                 OVERFLOWS.iter().find(|(_, name)| *name == word).map(|(o, _)| *o)
             })?,

@@ -10,7 +10,7 @@
 //! [`FloatQuant`]) round to single precision after each step, as their sources do.
 //!
 //! Ops of mixed types: every op takes floats; which also take integers ([`ElemType::is_integer`]) is said in each
-//! file. None converts between the two but [`Cast`] and the quantizers.
+//! file. None converts between the two but [`Cast`] and the quantizers, and a [`Lookup`] in a table of floats.
 
 mod accumulate;
 mod arg_reduce;
@@ -30,12 +30,14 @@ mod expand;
 mod float_quant;
 mod gather;
 mod layer_norm;
+mod lookup;
 mod lrn;
 mod matmul;
 mod max_pool;
 mod pad;
 mod quantize;
 mod reduce;
+mod requantize;
 mod reshape;
 mod resize;
 mod reverse;
@@ -64,12 +66,14 @@ pub use expand::Expand;
 pub use float_quant::{FloatOverflow, FloatQuant};
 pub use gather::Gather;
 pub use layer_norm::LayerNorm;
+pub use lookup::Lookup;
 pub use lrn::Lrn;
 pub use matmul::MatMul;
 pub use max_pool::MaxPool;
 pub use pad::{Pad, PadMode};
 pub use quantize::{Quantize, QuantizeOrder};
 pub use reduce::{Reduce, ReduceFn};
+pub use requantize::Requantize;
 pub use reshape::Reshape;
 pub use resize::{Coordinates, NearestMode, Resize, ResizeMode};
 pub use reverse::Reverse;
@@ -227,6 +231,10 @@ ops! {
     Dequantize,
     /// Floats to fewer floats.
     FloatQuant,
+    /// Integers to fewer integers.
+    Requantize,
+    /// A function of one small integer, as a table.
+    Lookup,
     /// How many thresholds are reached.
     Threshold,
     /// Normalisation over neighbouring channels.

@@ -7,11 +7,12 @@
 //! | order | code |
 //! |---|---|
 //! | `clamp_then_round` (QONNX) | `round(clamp(x / scale + zero, lo, hi))` |
-//! | `round_then_saturate` (ONNX) | `clamp(round(x / scale) + zero, lo, hi)`, the zero point an integer |
+//! | `round_then_saturate` (ONNX, `ap_fixed`) | `overflow(round(x / scale) + zero)`, the zero point an integer |
 //! | `to` is `bipolar` | `+1` where `x / scale + zero ≥ 0`, else `−1` |
 //!
 //! `lo..=hi` is the range of `to`; `narrow` takes the lowest code off a signed type and the highest off an unsigned
-//! one. A NaN gives the lowest code. A scale may be negative, a zero point no integer. [`super::Dequantize`] goes back.
+//! one. `overflow` ([`Overflow`]) is `sat` unless said: the others are `ap_fixed`'s and come after the rounding, so they
+//! go with `round_then_saturate` only. A NaN gives the lowest code; an infinity wraps to 0, as every large number does. A scale may be negative, a zero point no integer. [`super::Dequantize`] goes back.
 //!
 //! QONNX's signed 1-bit `Quant` is `bipolar`; its `BipolarQuant` too, with a scale of 1 here and its own in the
 //! `Dequantize`, since it looks at the sign of `x` itself. `Trunc` is composed: `x / s + z`, rounded half to even,
@@ -20,14 +21,15 @@
 use super::{OpDef, OpError, all_float, arity, broadcast, floats};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor};
-use crate::types::{ElemType, Rounding, TensorType};
+use crate::types::{ElemType, Overflow, Rounding, TensorType};
 
 /// What comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum QuantizeOrder {
     /// The zero point is added, then the sum is clamped, then rounded.
     ClampThenRound,
-    /// The quotient is rounded, then the zero point is added, then the sum is clamped.
+    /// The quotient is rounded, then the zero point is added, then the sum is clamped, or what else
+    /// [`Quantize::overflow`] says.
     RoundThenSaturate,
 }
 
@@ -40,6 +42,8 @@ pub struct Quantize {
     pub narrow: bool,
     /// How numbers between codes are rounded.
     pub rounding: Rounding,
+    /// What becomes of numbers beyond the codes.
+    pub overflow: Overflow,
     /// What comes first.
     pub order: QuantizeOrder,
 }
@@ -47,10 +51,8 @@ pub struct Quantize {
 impl Quantize {
     /// The least and the greatest code.
     pub fn bounds(&self) -> (i64, i64) {
-        let narrow = i64::from(self.narrow);
         match &self.to {
-            ElemType::Int(int) if int.signed => (int.min() + narrow, int.max()),
-            ElemType::Int(int) => (0, int.max() - narrow),
+            ElemType::Int(int) => self.overflow.bounds(*int, self.narrow),
             _ => (-1, 1),
         }
     }
@@ -58,23 +60,34 @@ impl Quantize {
     /// The code of one number.
     pub fn apply(&self, x: f32, scale: f32, zero: f32) -> i64 {
         let (lo, hi) = self.bounds();
-        if self.to == ElemType::Bipolar {
+        let ElemType::Int(int) = self.to else {
             return if x / scale + zero >= 0.0 { 1 } else { -1 };
-        }
-        let rounded = match self.order {
+        };
+        match self.order {
             QuantizeOrder::ClampThenRound => {
                 let v = x / scale + zero;
                 // As comparisons: a NaN stays one.
                 let v = if v > hi as f32 { hi as f32 } else { v };
                 let v = if v < lo as f32 { lo as f32 } else { v };
-                f64::from(self.rounding.apply(v))
+                let rounded = self.rounding.apply(v);
+                if rounded.is_nan() { lo } else { (rounded as i64).clamp(lo, hi) }
             }
             QuantizeOrder::RoundThenSaturate => {
-                f64::from(self.rounding.apply(x / scale)) + f64::from(zero.round_ties_even())
+                let (rounded, zero) = (self.rounding.apply(x / scale), zero.round_ties_even());
+                if (rounded + zero).is_nan() {
+                    return lo;
+                }
+                self.overflow.apply(integer(rounded) + integer(zero), int, self.narrow)
             }
-        };
-        if rounded.is_nan() { lo } else { (rounded as i64).clamp(lo, hi) }
+        }
     }
+}
+
+/// A float without fraction as an integer. Those beyond 2^100 are cut to it: it has their sign, and like them ends in
+/// zeros, so saturating and wrapping do the same with it; an infinity is such a number.
+fn integer(v: f32) -> i128 {
+    const MOST: f32 = (1i128 << 100) as f32;
+    v.clamp(-MOST, MOST) as i128
 }
 
 impl OpDef for Quantize {
@@ -86,15 +99,22 @@ impl OpDef for Quantize {
             QuantizeOrder::RoundThenSaturate => "round_then_saturate",
         };
         to.word("to", &self.to).word("rounding", self.rounding).word("order", order);
+        if self.overflow != Overflow::Saturate {
+            to.word("overflow", self.overflow);
+        }
         if self.narrow {
             to.bool("narrow", true);
         }
     }
     fn parse(_: &str, from: &mut AttrReader) -> Result<Self, String> {
-        let modes = Rounding::ALL.map(Rounding::name).join(", ");
         Ok(Self {
             to: from.elem("to")?,
-            rounding: from.choice("rounding", &modes, Rounding::from_name)?,
+            rounding: from.choice("rounding", &Rounding::names(), Rounding::from_name)?,
+            overflow: if from.has("overflow") {
+                from.choice("overflow", &Overflow::names(), Overflow::from_name)?
+            } else {
+                Overflow::Saturate
+            },
             order: from.choice("order", "clamp_then_round or round_then_saturate", |word| match word {
                 "clamp_then_round" => Some(QuantizeOrder::ClampThenRound),
                 "round_then_saturate" => Some(QuantizeOrder::RoundThenSaturate),
@@ -108,8 +128,18 @@ impl OpDef for Quantize {
         arity(inputs, 3, 3)?;
         all_float(inputs)?;
         broadcast::to_first(inputs)?;
+        if self.order == QuantizeOrder::ClampThenRound && self.overflow != Overflow::Saturate {
+            let overflow = self.overflow;
+            return Err(
+                format!("what is clamped saturates: {overflow} goes with round_then_saturate only").into()
+            );
+        }
         match &self.to {
-            ElemType::Int(_) => {}
+            ElemType::Int(_) => {
+                if let Some(fault) = self.overflow.fault(self.narrow) {
+                    return Err(fault.into());
+                }
+            }
             ElemType::Bipolar if !self.narrow && self.order == QuantizeOrder::ClampThenRound => {}
             ElemType::Bipolar => {
                 return Err("bipolar codes are never narrow, and come of clamp_then_round".into());
@@ -133,7 +163,8 @@ mod tests {
     use crate::types::{IntType, Layout};
 
     fn qonnx(int: IntType, narrow: bool, rounding: Rounding) -> Quantize {
-        Quantize { to: ElemType::Int(int), narrow, rounding, order: QuantizeOrder::ClampThenRound }
+        let (overflow, order) = (Overflow::Saturate, QuantizeOrder::ClampThenRound);
+        Quantize { to: ElemType::Int(int), narrow, rounding, overflow, order }
     }
 
     /// The table of modes, through the whole op and at every place of a 3-bit type.
@@ -179,6 +210,7 @@ mod tests {
             to,
             narrow: false,
             rounding: Rounding::HalfEven,
+            overflow: Overflow::Saturate,
             order: QuantizeOrder::RoundThenSaturate,
         };
         let qonnx = Quantize { order: QuantizeOrder::ClampThenRound, ..onnx.clone() };
@@ -186,6 +218,33 @@ mod tests {
         assert_eq!(all(&onnx), [3, 5, 5, 0, 255]);
         assert_eq!(all(&qonnx), [4, 4, 6, 0, 255]);
         assert_eq!(onnx.apply(3e38, 1e-3, 0.0), 255);
+    }
+
+    /// Round, add the zero point, then overflow; numbers beyond every integer as well.
+    #[test]
+    fn every_overflow_mode() {
+        let op = |overflow, int| Quantize {
+            to: ElemType::Int(int),
+            narrow: false,
+            rounding: Rounding::HalfCeil,
+            overflow,
+            order: QuantizeOrder::RoundThenSaturate,
+        };
+        let x = [-129.0, -128.0, 127.4, 127.5, 300.0, 3e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        let all = |overflow| x.map(|x| op(overflow, IntType::signed(8)).apply(x, 1.0, 0.0));
+        assert_eq!(all(Overflow::Wrap), [127, -128, 127, -128, 44, 0, 0, 0, -128]);
+        assert_eq!(all(Overflow::Saturate), [-128, -128, 127, 127, 127, 127, 127, -128, -128]);
+        assert_eq!(all(Overflow::SaturateZero), [0, -128, 127, 0, 0, 0, 0, 0, -128]);
+        assert_eq!(all(Overflow::SaturateSymmetric), [-127, -127, 127, 127, 127, 127, 127, -127, -127]);
+        assert_eq!(op(Overflow::Wrap, IntType::unsigned(8)).apply(-1.0, 1.0, 3.0), 2);
+        // 2^60 + 3 is no double, and yet its low bits are those of 3.
+        assert_eq!(op(Overflow::Wrap, IntType::signed(8)).apply(60f32.exp2(), 1.0, 3.0), 3);
+        let (x, one) =
+            (TensorType::f32([2], Layout::channels_last(0)), TensorType::f32([], Layout::anonymous(0)));
+        let refused = |op: Quantize| op.infer(&[&x, &one, &one]).is_err();
+        let wrap = op(Overflow::Wrap, IntType::signed(8));
+        assert!(!refused(wrap.clone()) && refused(Quantize { narrow: true, ..wrap.clone() }));
+        assert!(refused(Quantize { order: QuantizeOrder::ClampThenRound, ..wrap }));
     }
 
     #[test]
@@ -204,6 +263,7 @@ mod tests {
             to: ElemType::Bipolar,
             narrow: false,
             rounding: Rounding::HalfEven,
+            overflow: Overflow::Saturate,
             order: QuantizeOrder::ClampThenRound,
         };
         let x = [-0.0, 0.0, -1e-30, 7.0, f32::NAN];

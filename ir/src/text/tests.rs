@@ -56,6 +56,8 @@ fn typed_zoo() -> Graph {
     let mut g = Graph::new("typed");
     let o = Origin::default();
     let x = g.add_input("x", TensorType::f32([3, 4, 2], Layout::channels_last(2)));
+    let entries = TensorType::new(ElemType::Int(IntType::unsigned(8)), [256], Layout::anonymous(1));
+    let table = g.add_const("table", Tensor::codes(entries, 0..256));
     let mut add = |op: Op, inputs: &[ValueId]| g.add_node(op, inputs, "", &o).unwrap();
     let bit = add(Compare::Greater.into(), &[x, x]);
     let not = add(Bitwise::Xor.into(), &[bit, bit]);
@@ -93,12 +95,27 @@ fn typed_zoo() -> Graph {
     last = add(Reverse { axes: vec![0, 1] }.into(), &[last]);
     for rounding in Rounding::ALL {
         let (to, order) = (ElemType::signed(4), QuantizeOrder::ClampThenRound);
-        let q = add(Quantize { to, narrow: true, rounding, order }.into(), &[last, x, x]);
+        let q = add(
+            Quantize { to, narrow: true, rounding, overflow: Overflow::Saturate, order }.into(),
+            &[last, x, x],
+        );
         last = add(Dequantize.into(), &[q, x, q]);
     }
     let (to, order) = (ElemType::Int(IntType::unsigned(8)), QuantizeOrder::RoundThenSaturate);
-    let op = Quantize { to, narrow: false, rounding: Rounding::HalfEven, order };
+    let op =
+        Quantize { to, narrow: false, rounding: Rounding::HalfEven, overflow: Overflow::Saturate, order };
     let codes = add(op.into(), &[last, x, x]);
+    let shift = add(Cast { to: ElemType::Int(IntType::unsigned(6)) }.into(), &[codes]);
+    let mut codes = codes;
+    for overflow in Overflow::ALL {
+        let (to, order) = (ElemType::signed(8), QuantizeOrder::RoundThenSaturate);
+        let op = Quantize { to, narrow: false, rounding: Rounding::HalfFloor, overflow, order };
+        let other = add(op.into(), &[last, x, x]);
+        let (to, narrow) = (IntType::unsigned(8), overflow != Overflow::Wrap);
+        let op = Requantize { to, rounding: Rounding::HalfCeil, overflow, narrow };
+        codes = add(op.into(), &[codes, other, other, shift]);
+    }
+    codes = add(Lookup.into(), &[codes, table]);
     let sum = add(Binary::Mod.into(), &[codes, codes]);
     let t = add(Reduce { f: ReduceFn::Max, axes: vec![0], keep: false }.into(), &[codes]);
     let count = add(Threshold { axis: 1, to: ElemType::signed(4), scale: 2, bias: -3 }.into(), &[sum, t]);

@@ -1,12 +1,18 @@
-//! The types of values: element, shape per sample, layout.
+//! The types of values: element, shape per sample, layout; and the number formats that users ask for.
 
 mod elem;
+mod format;
 mod layout;
+mod log2;
+mod overflow;
 mod rounding;
 mod shape;
 
 pub use elem::{Affine, ElemType, IntType, Q};
+pub use format::{Format, FormatError};
 pub use layout::Layout;
+pub use log2::{Log2, Midpoint};
+pub use overflow::Overflow;
 pub use rounding::Rounding;
 pub use shape::Shape;
 

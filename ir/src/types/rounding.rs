@@ -71,6 +71,11 @@ impl Rounding {
         Self::ALL.into_iter().find(|r| r.name() == name)
     }
 
+    /// The names of all modes, for messages.
+    pub fn names() -> String {
+        Self::ALL.map(Rounding::name).join(", ")
+    }
+
     /// The mode that QONNX calls so, in whatever case.
     pub fn from_qonnx(name: &str) -> Option<Self> {
         Some(match name.to_ascii_uppercase().as_str() {
@@ -83,6 +88,27 @@ impl Rounding {
             "FLOOR" => Rounding::Floor,
             _ => return None,
         })
+    }
+
+    /// The name of the mode in `ap_fixed`, without its `AP_`; nothing for `up` and `ceil`, which that does not have.
+    pub fn ap_name(self) -> Option<&'static str> {
+        Some(match self {
+            Rounding::HalfCeil => "RND",
+            Rounding::HalfDown => "RND_ZERO",
+            Rounding::HalfFloor => "RND_MIN_INF",
+            Rounding::HalfUp => "RND_INF",
+            Rounding::HalfEven => "RND_CONV",
+            Rounding::Floor => "TRN",
+            Rounding::Down => "TRN_ZERO",
+            Rounding::Up | Rounding::Ceil => return None,
+        })
+    }
+
+    /// The mode that `ap_fixed` calls so, in whatever case, with or without `AP_`.
+    pub fn from_ap(name: &str) -> Option<Self> {
+        let name = name.to_ascii_uppercase();
+        let name = name.strip_prefix("AP_").unwrap_or(&name);
+        Self::ALL.into_iter().find(|r| r.ap_name() == Some(name))
     }
 
     /// The integer that `v` rounds to, in single precision; infinities and NaN stay.
@@ -110,6 +136,28 @@ impl Rounding {
             Rounding::HalfFloor if above(v) > 0.5 => v.floor() + 1.0,
             Rounding::HalfCeil | Rounding::HalfFloor => v.floor(),
         }
+    }
+
+    /// The integer that `value / 2^shift` rounds to, exactly; `shift` is at most 126.
+    pub fn shift_right(self, value: i128, shift: u32) -> i128 {
+        if shift == 0 {
+            return value;
+        }
+        let floor = value >> shift;
+        // Of 2^shift parts of one: above the floor, and in a half.
+        let (rest, half) = (value & ((1 << shift) - 1), 1 << (shift - 1));
+        let up = match self {
+            Rounding::HalfEven => rest > half || (rest == half && floor & 1 == 1),
+            Rounding::HalfUp => rest > half || (rest == half && value > 0),
+            Rounding::HalfDown => rest > half || (rest == half && value < 0),
+            Rounding::Up => rest > 0 && value > 0,
+            Rounding::Down => rest > 0 && value < 0,
+            Rounding::Ceil => rest > 0,
+            Rounding::Floor => false,
+            Rounding::HalfCeil => rest >= half,
+            Rounding::HalfFloor => rest > half,
+        };
+        floor + i128::from(up)
     }
 }
 
@@ -181,6 +229,23 @@ mod tests {
         }
     }
 
+    /// Shifting is division by a power of two followed by the same rounding.
+    #[test]
+    fn shifts_round_as_numbers_do() {
+        for mode in Rounding::ALL {
+            for n in -3000i32..=3000 {
+                for shift in 0..8 {
+                    let want = mode.apply(n as f32 / (1 << shift) as f32);
+                    assert_eq!(mode.shift_right(n.into(), shift) as f32, want, "{mode} of {n} / 2^{shift}");
+                }
+            }
+            let up = [Rounding::HalfUp, Rounding::Up, Rounding::Ceil, Rounding::HalfCeil].contains(&mode);
+            let half = mode.shift_right(1 << 125, 126);
+            assert_eq!(half, i128::from(up), "{mode} of one half, in the widest numbers");
+            assert_eq!(mode.shift_right(i128::MIN, 126), -2, "{mode}");
+        }
+    }
+
     #[test]
     fn single_precision_shows_where_qonnx_shows_it() {
         let below_half = f32::from_bits(0.5f32.to_bits() - 1);
@@ -212,5 +277,8 @@ mod tests {
         assert_eq!(Rounding::from_qonnx("round"), Some(Rounding::HalfEven));
         assert_eq!(Rounding::from_qonnx("Half_Up"), Some(Rounding::HalfUp));
         assert_eq!(Rounding::from_qonnx("half_ceil"), None);
+        assert_eq!(Rounding::from_ap("AP_RND"), Some(Rounding::HalfCeil));
+        assert_eq!(Rounding::from_ap("trn_zero"), Some(Rounding::Down));
+        assert_eq!(Rounding::from_ap("ROUND"), None);
     }
 }

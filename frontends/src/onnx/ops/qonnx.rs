@@ -6,7 +6,7 @@
 use unfloat_ir::ops::{
     AvgPool, Binary, FloatOverflow, FloatQuant, Quantize, QuantizeOrder, Threshold, Unary, Window,
 };
-use unfloat_ir::{ElemType, IntType, Layout, Rounding};
+use unfloat_ir::{ElemType, IntType, Layout, Overflow, Rounding};
 
 use super::binary::cast;
 use super::pool;
@@ -67,11 +67,11 @@ pub(super) fn quant(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let (signed, narrow) = (cx.flag("signed", true)?, cx.flag("narrow", false)?);
     let rounding = rounding(cx, "ROUND")?;
     let all = affine(cx)?;
-    let order = QuantizeOrder::ClampThenRound;
+    let (overflow, order) = (Overflow::Saturate, QuantizeOrder::ClampThenRound);
     let op = match (signed, width) {
         // QONNX's executor takes the sign, whatever the other attributes say.
-        (true, 1) => Quantize { to: ElemType::Bipolar, narrow: false, rounding, order },
-        _ => Quantize { to: ElemType::Int(IntType { signed, width }), narrow, rounding, order },
+        (true, 1) => Quantize { to: ElemType::Bipolar, narrow: false, rounding, overflow, order },
+        _ => Quantize { to: ElemType::Int(IntType { signed, width }), narrow, rounding, overflow, order },
     };
     Ok(vec![there_and_back(cx, op, [&all[0], &all[1], &all[2]], [&all[1], &all[2]])?])
 }
@@ -84,6 +84,7 @@ pub(super) fn bipolar(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
         to: ElemType::Bipolar,
         narrow: false,
         rounding: Rounding::HalfEven,
+        overflow: Overflow::Saturate,
         order: QuantizeOrder::ClampThenRound,
     };
     let (one, zero) = (number(1.0), number(0.0));
@@ -102,14 +103,14 @@ pub(super) fn trunc(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let [x, scale, zero] = [&all[0], &all[1], &all[2]];
     let rounding = rounding(cx, "FLOOR")?;
     let whole = integer(cx, x, scale, zero)?;
-    let order = QuantizeOrder::ClampThenRound;
+    let (overflow, order) = (Overflow::Saturate, QuantizeOrder::ClampThenRound);
     let (one, none) = (number(1.0), number(0.0));
     if cx.opset() < 2 {
         let (from, to) = (bits(cx, 3, "input bit width")?, bits(cx, 4, "output bit width")?);
         let dropped = from.checked_sub(to).ok_or_else(|| format!("takes {to} bits out of {from}"))?;
         let part = cx.apply(Binary::Div, &[&whole, &number(f64::from(dropped).exp2())])?;
         // The executor does not clamp; no code of 32 bits or fewer leaves this type.
-        let op = Quantize { to: ElemType::signed(33), narrow: false, rounding, order };
+        let op = Quantize { to: ElemType::signed(33), narrow: false, rounding, overflow, order };
         return Ok(vec![there_and_back(cx, op, [&part, &one, &none], [scale, zero])?]);
     }
     let (out_scale, to) = (known_number(cx, 4, "output scale")?, bits(cx, 5, "output bit width")?);
@@ -120,7 +121,7 @@ pub(super) fn trunc(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let part = cx.apply(Binary::Div, &[&whole, &factor])?;
     let shifted = cx.apply(Binary::Div, &[zero, &factor])?;
     let int = IntType { signed, width: to };
-    let op = Quantize { to: ElemType::Int(int), narrow, rounding, order };
+    let op = Quantize { to: ElemType::Int(int), narrow, rounding, overflow, order };
     let back = number(f64::from(out_scale));
     Ok(vec![there_and_back(cx, op, [&part, &one, &none], [&back, &shifted])?])
 }

@@ -4,7 +4,7 @@
 //! leaves the codes of fewer bits, as QCDQ exports write it, makes the quantizer one of so many bits.
 
 use unfloat_ir::ops::{Binary, Cast, Dequantize, Expand, Quantize, QuantizeOrder, Reduce, ReduceFn, Unary};
-use unfloat_ir::{ElemType, IntType, Layout, Rounding};
+use unfloat_ir::{ElemType, IntType, Layout, Overflow, Rounding};
 
 use super::binary::cast;
 use crate::onnx::cx::{Cx, sizes};
@@ -84,8 +84,8 @@ pub(super) fn quantize_linear(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
 
 /// ONNX' quantizer: rounded half to even, then the zero point, then saturated.
 pub(super) fn quantized(cx: &mut Cx<'_, '_, '_>, operands: [&Val; 3], to: DType) -> Handled<Val> {
-    let order = QuantizeOrder::RoundThenSaturate;
-    let op = Quantize { to: to.elem(), narrow: false, rounding: Rounding::HalfEven, order };
+    let (overflow, order) = (Overflow::Saturate, QuantizeOrder::RoundThenSaturate);
+    let op = Quantize { to: to.elem(), narrow: false, rounding: Rounding::HalfEven, overflow, order };
     Ok(cx.apply(op, &operands)?.with_dtype(to))
 }
 

@@ -24,6 +24,12 @@ impl Mover<'_> {
             Op::Dense(op) => self.dense(node, op),
             Op::Binary(_) | Op::Compare(_) | Op::Bitwise(_) | Op::Select(_) => self.broadcasting(node),
             Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) => self.broadcasting(node),
+            Op::Requantize(_) => self.broadcasting(node),
+            Op::Lookup(op) => {
+                let lie = self.preferred(node.inputs[0]);
+                let inputs = vec![self.bring(node.inputs[0], &lie)?, self.still(node.inputs[1])?];
+                self.emit(node, op.clone(), inputs, lie)
+            }
             Op::Threshold(op) => self.threshold(node, op),
             Op::Gather(op) => self.gather(node, op),
             Op::Concat(op) => self.concat(node, op),

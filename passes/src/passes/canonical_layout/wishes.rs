@@ -15,6 +15,7 @@ fn broadcasts(op: &Op) -> bool {
             | Op::Quantize(_)
             | Op::Dequantize(_)
             | Op::FloatQuant(_)
+            | Op::Requantize(_)
     )
 }
 
@@ -54,7 +55,7 @@ impl Wishes {
             Op::BatchNorm(b) => operand == 0 && layout(node.inputs[0]).channel() == Some(b.axis),
             Op::Unary(_) | Op::Pad(_) | Op::Slice(_) | Op::Upsample(_) | Op::Softmax(_) => out,
             Op::Cast(_) | Op::Reverse(_) | Op::Resize(_) | Op::Lrn(_) => out,
-            Op::LayerNorm(_) | Op::Threshold(_) => out && operand == 0,
+            Op::LayerNorm(_) | Op::Threshold(_) | Op::Lookup(_) => out && operand == 0,
             Op::Reduce(r) => out && r.keep,
             Op::ArgReduce(a) => out && a.keep,
             Op::Concat(_) => out,
@@ -70,6 +71,7 @@ impl Wishes {
         match &node.op {
             Op::Dense(_) => operand == 0 && constant(1),
             Op::Unary(_) | Op::Softmax(_) | Op::Cast(_) => out,
+            Op::Lookup(_) => out && operand == 0,
             Op::BatchNorm(b) => out && operand == 0 && b.axis + 1 == rank && (1..5).all(constant),
             Op::LayerNorm(_) => out && operand == 0 && constant(1) && constant(2),
             Op::Reduce(r) => r.axes.contains(&rank.saturating_sub(1)) || out,

@@ -11,7 +11,7 @@
 //! Scales are powers of two, so that dividing by one and multiplying with its inverse are the same.
 
 use unfloat_ir::ops::{Dequantize, Quantize, QuantizeOrder, Unary};
-use unfloat_ir::{ElemType, IntType, Layout, Rounding, Tensor, ValueId};
+use unfloat_ir::{ElemType, IntType, Layout, Overflow, Rounding, Tensor, ValueId};
 
 use super::Layer;
 use crate::pytorch::arch::lower::Cx;
@@ -104,6 +104,7 @@ impl Quantizer {
             to,
             narrow: false,
             rounding: Rounding::HalfEven,
+            overflow: Overflow::Saturate,
             order: QuantizeOrder::ClampThenRound,
         };
         match self {
