@@ -171,6 +171,21 @@ fn the_import_pipeline_changes_no_code() {
     });
 }
 
+#[test]
+fn one_wrong_code_would_be_found() {
+    let fixture = fixtures("ok").into_iter().find(|f| f.model == "brevitas/residual_qonnx.onnx").expect("it");
+    let graph = imported(&fixture).expect("imported");
+    let mut data = fixture.data();
+    let known = data.values.last_mut().expect("values");
+    let mut codes: Vec<f32> = (0..known.tensor.len()).map(|i| number(&known.tensor, i) as f32).collect();
+    let last = codes.last_mut().expect("elements");
+    *last = last.next_up();
+    let shape = known.tensor.ty.shape.clone();
+    known.tensor = Tensor::f32(shape.clone(), Layout::anonymous(shape.rank()), codes);
+    let told = compare(&fixture, &data, &graph, true).expect_err("it differs");
+    assert!(told.contains("1 of") && told.contains("differ"), "{told}");
+}
+
 /// The operand of an op behind casts from one integer to another.
 fn behind_casts(graph: &Graph, mut id: ValueId) -> ValueId {
     while let Some((_, node)) = graph.producer(id)

@@ -124,6 +124,7 @@ pub(crate) const OPERATORS: &[(&str, &str, Handler, &str)] = &[
     ("", "Tanh", activation::unary, "tanh"),
     ("", "ThresholdedRelu", activation::unary, "thresholded_relu"),
     ("", "Tile", slice::tile, "concat"),
+    ("", "TopK", reduce::top_k, "reduce_max or reduce_min, and arg_max or arg_min; of one element"),
     ("", "Transpose", layout::transpose, "transpose"),
     ("", "Unsqueeze", shape::unsqueeze, "reshape"),
     ("", "Upsample", resize::upsample, "upsample by whole factors, else resize"),
