@@ -73,13 +73,6 @@ fn compare(fixture: &Fixture, data: &Data, graph: &Graph, all: bool) -> Result<u
             .map(|(array, &id)| sample(array, index, &graph.ty(id).elem, graph.ty(id).layout))
             .collect();
         let values = evaluate_all(graph, &inputs).map_err(|d| d.to_string())?;
-        for (output, array) in graph.outputs().iter().zip(&data.outputs) {
-            let found = values.get(output.value).expect("computed");
-            let wanted = sample(array, index, &found.ty.elem, found.ty.layout);
-            if let Some(text) = differences(found, &wanted, TOLERANCE) {
-                return Err(format!("output `{}` of sample {index:?} {text}", output.name));
-            }
-        }
         for known in &data.values {
             let found: Option<&Arc<Tensor>> = names.get(known.name.as_str()).and_then(|&id| values.get(id));
             let Some(found) = found else {
@@ -96,6 +89,13 @@ fn compare(fixture: &Fixture, data: &Data, graph: &Graph, all: bool) -> Result<u
                 return Err(format!("`{}` ({}) of sample {index:?} {text}", known.name, known.op));
             }
             compared += found.len();
+        }
+        for (output, array) in graph.outputs().iter().zip(&data.outputs) {
+            let found = values.get(output.value).expect("computed");
+            let wanted = sample(array, index, &found.ty.elem, found.ty.layout);
+            if let Some(text) = differences(found, &wanted, TOLERANCE) {
+                return Err(format!("output `{}` of sample {index:?} {text}", output.name));
+            }
         }
     }
     Ok(compared)
@@ -210,7 +210,10 @@ fn typed(graph: &Graph, known: &Known, id: ValueId) -> bool {
             Some((Op::Dequantize(_), inputs)) => graph.ty(behind_casts(graph, inputs[0])).elem.is_integer(),
             _ => false,
         },
-        "QuantizeLinear" | "QLinearConv" | "QLinearMatMul" => matches!(op(id), Some((Op::Quantize(_), _))),
+        "QuantizeLinear" | "QGemm" => matches!(op(id), Some((Op::Quantize(_), _))),
+        // A concatenation of quantizers; a quantizer for each other operator.
+        "QLinearConcat" => graph.ty(id).elem.is_integer(),
+        name if name.starts_with("QLinear") => matches!(op(id), Some((Op::Quantize(_), _))),
         "MatMulInteger" | "ConvInteger" => graph.ty(id).elem.is_integer(),
         "MultiThreshold" => match op(id) {
             Some((Op::Threshold(_), _)) => true,

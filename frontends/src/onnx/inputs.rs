@@ -168,7 +168,11 @@ fn one(state: &mut Lowering<'_>, model: &Model, input: &ValueInfoProto, options:
             }
             Dim::Open(name) => {
                 let text = format!("the extent `{}` of axis {axis} is open", clip(name));
-                let help = format!("say how large it is, with --dim {name}=N");
+                let own = place_of(input.name(), axis);
+                let help = match *name == own {
+                    true => format!("say how large it is, with --dim {own}=N"),
+                    false => format!("say how large it is, with --dim {name}=N or --dim {own}=N"),
+                };
                 state.find(*error(state.label, place, text).with_help(help));
                 return Slot::Broken;
             }
