@@ -1,9 +1,9 @@
-//! Whole ONNX models, written by Brevitas, torch, tf2onnx and by hand: every value behind every quantizer is the
-//! framework's to the last bit, and every output within 1e-5, as imported and behind the import pipeline.
+//! Whole ONNX models, written by Brevitas, torch, tf2onnx, onnxruntime and by hand: every value behind every quantizer
+//! is the framework's to the last bit, and every output within 1e-5, as imported and behind the import pipeline.
 //!
 //! Nothing is loosened: quantized values are compared as numbers that must be equal. Where a sum of floats meets a
-//! quantizer, the framework adds in another order than the reference evaluator, which rounds once; the fixtures are
-//! such that no sum lies that close to a boundary between codes, and the scripts say how.
+//! quantizer, the framework adds in another order than the reference evaluator, which rounds once;
+//! `fixtures/onnx/README.md` says how the fixtures keep clear of ties between codes.
 
 mod onnx_fixtures;
 

@@ -3,8 +3,8 @@
 //! QGemm sums integers exactly, as the operators of ONNX do. The others are the function of floats between a
 //! `dequantize` and a `quantize`, which is how onnxruntime computes them, by tables of all codes or by element.
 
-use unfloat_ir::ops::{Binary, Quantize, QuantizeOrder, Reduce, ReduceFn, Unary};
 use unfloat_ir::Rounding;
+use unfloat_ir::ops::{Binary, Quantize, QuantizeOrder, Reduce, ReduceFn, Unary};
 
 use super::binary::cast;
 use super::gemm;
@@ -109,7 +109,8 @@ pub(super) fn qlinear_global_average_pool(cx: &mut Cx<'_, '_, '_>) -> Handled<Ve
     let codes = centred(cx, &x.codes, x.zero, 0)?;
     let rank = cx.ty(&codes).rank();
     let wide = cast(cx, &codes, DType::I64)?;
-    let sums = cx.apply(Reduce { f: ReduceFn::Sum, axes: (rank - spatial..rank).collect(), keep: true }, &[&wide])?;
+    let sums =
+        cx.apply(Reduce { f: ReduceFn::Sum, axes: (rank - spatial..rank).collect(), keep: true }, &[&wide])?;
     Ok(vec![requantized(cx, &sums, scales, zero, spatial + 1)?])
 }
 
@@ -159,7 +160,8 @@ pub(super) fn qgemm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
         sums = cx.apply(Binary::Add, &[&both[0], &both[1]])?;
     }
     let scale = cx.input(1)?;
-    let scale = if alpha == 1.0 { scale } else { cx.apply(Binary::Mul, &[&scale, &number(f64::from(alpha))])? };
+    let scale =
+        if alpha == 1.0 { scale } else { cx.apply(Binary::Mul, &[&scale, &number(f64::from(alpha))])? };
     let zero = cx.optional(8);
     if let Some(out) = cx.optional(7) {
         let scales = [scale, cx.input(4)?, out];

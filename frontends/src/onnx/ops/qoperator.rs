@@ -77,7 +77,7 @@ pub(super) fn conv_integer(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
 }
 
 /// The exact product of two matrices of codes. Zero points are per row of the first, per column of the second.
-pub(super) fn multiplied(cx: &mut Cx<'_, '_, '_>, [a, b]: [Val; 2], [zero_a, zero_b]: [Option<Val>; 2]) -> Handled<Val> {
+fn multiplied(cx: &mut Cx<'_, '_, '_>, [a, b]: [Val; 2], [zero_a, zero_b]: [Option<Val>; 2]) -> Handled<Val> {
     let (rows, columns) = (cx.ty(&a).rank().saturating_sub(2), cx.ty(&b).rank().saturating_sub(1));
     let a = centred(cx, &a, zero_a, rows)?;
     let b = centred(cx, &b, zero_b, columns)?;

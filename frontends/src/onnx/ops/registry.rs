@@ -133,7 +133,12 @@ pub(crate) const OPERATORS: &[(&str, &str, Handler, &str)] = &[
     ("com.microsoft", "DequantizeLinear", quantize::dequantize_linear, "dequantize"),
     ("com.microsoft", "QGemm", microsoft::qgemm, "dense of integers and quantize"),
     ("com.microsoft", "QLinearAdd", microsoft::qlinear_binary, "dequantize, add, quantize"),
-    ("com.microsoft", "QLinearAveragePool", microsoft::qlinear_average_pool, "dequantize, avg_pool, quantize"),
+    (
+        "com.microsoft",
+        "QLinearAveragePool",
+        microsoft::qlinear_average_pool,
+        "dequantize, avg_pool, quantize",
+    ),
     ("com.microsoft", "QLinearConcat", microsoft::qlinear_concat, "dequantize, quantize, concat"),
     (
         "com.microsoft",
@@ -204,7 +209,9 @@ fn advice(op: &str) -> &'static str {
         _ if op.contains("Sequence") || op.starts_with("String") || op.starts_with("Optional") => {
             "only tensors of numbers are supported"
         }
-        "QLinearSoftmax" => "leave Softmax out of what onnxruntime quantizes: its table has no exact counterpart",
+        "QLinearSoftmax" => {
+            "leave Softmax out of what onnxruntime quantizes: its table has no exact counterpart"
+        }
         _ => "compute it outside of the network, or write it as operators that `unfloat` knows",
     }
 }
