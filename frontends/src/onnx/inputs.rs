@@ -40,8 +40,13 @@ impl Batch {
 #[derive(Clone, PartialEq, Debug)]
 enum Dim {
     Known(usize),
-    /// Open, with a name or without.
+    /// Open, under its own name or that of its place.
     Open(String),
+}
+
+/// The name of an extent that the model gives none: `INPUT.AXIS`.
+fn place_of(input: &str, axis: usize) -> String {
+    format!("{input}.{axis}")
 }
 
 /// Type and shape of an input, as far as they are known.
@@ -55,18 +60,19 @@ fn declared(input: &ValueInfoProto, options: &OnnxOptions) -> Result<(DType, Vec
     let dtype =
         DType::from_code(tensor.elem_type()).map_err(|e| format!("is of {e}, which graphs do not have"))?;
     let Some(shape) = &tensor.shape else { return Err("has no shape".to_string()) };
-    let dim = |d: &super::proto::tensor_shape_proto::Dimension| match &d.value {
-        Some(dimension::Value::DimValue(n)) if *n > 0 => {
-            Dim::Known(usize::try_from(*n).unwrap_or(usize::MAX))
-        }
-        // Old exporters write 0 or -1 for an open extent.
-        Some(dimension::Value::DimValue(_)) | None => Dim::Open(String::new()),
-        Some(dimension::Value::DimParam(name)) => match options.dims.get(name) {
-            Some(&n) => Dim::Known(n),
-            None => Dim::Open(name.clone()),
-        },
+    let dim = |(axis, d): (usize, &super::proto::tensor_shape_proto::Dimension)| {
+        let name = match &d.value {
+            Some(dimension::Value::DimValue(n)) if *n > 0 => {
+                return Dim::Known(usize::try_from(*n).unwrap_or(usize::MAX));
+            }
+            Some(dimension::Value::DimParam(name)) if !name.is_empty() => name.clone(),
+            // Old exporters write 0 or -1 for an open extent.
+            _ => place_of(input.name(), axis),
+        };
+        let known = options.dims.get(&name).or_else(|| options.dims.get(&place_of(input.name(), axis)));
+        known.map_or(Dim::Open(name), |&n| Dim::Known(n))
     };
-    Ok((dtype, shape.dim.iter().map(dim).collect()))
+    Ok((dtype, shape.dim.iter().enumerate().map(dim).collect()))
 }
 
 /// Inputs whose values the user does not give.
@@ -162,9 +168,10 @@ fn one(state: &mut Lowering<'_>, model: &Model, input: &ValueInfoProto, options:
             }
             Dim::Open(name) => {
                 let text = format!("the extent `{}` of axis {axis} is open", clip(name));
-                let help = match name.as_str() {
-                    "" => "export the model with a fixed size".to_string(),
-                    name => format!("say how large it is, with --dim {name}=N"),
+                let own = place_of(input.name(), axis);
+                let help = match *name == own {
+                    true => format!("say how large it is, with --dim {own}=N"),
+                    false => format!("say how large it is, with --dim {name}=N or --dim {own}=N"),
                 };
                 state.find(*error(state.label, place, text).with_help(help));
                 return Slot::Broken;

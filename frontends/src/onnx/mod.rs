@@ -75,7 +75,7 @@ pub enum BatchAxis {
 pub struct OnnxOptions {
     /// Which axis of the inputs counts samples.
     pub batch: BatchAxis,
-    /// Extents of axes that the model names and leaves open.
+    /// Extents of axes that the model leaves open, by its name for them, or by `INPUT.AXIS`.
     pub dims: BTreeMap<String, usize>,
     /// Values of inputs that are to be constants.
     pub values: BTreeMap<String, Tensor>,

@@ -9,6 +9,7 @@ mod channels_last;
 mod conv;
 mod gemm;
 mod layout;
+mod microsoft;
 mod norm;
 mod pool;
 mod qonnx;

@@ -1,4 +1,4 @@
-//! The operators on codes: ConvInteger, MatMulInteger, QLinearConv, QLinearMatMul, and QLinearAdd, QLinearMul.
+//! The operators on codes: ConvInteger, MatMulInteger, QLinearConv, QLinearMatMul.
 //!
 //! Products are summed as integers, exactly; what follows is what onnxruntime does: the sum as a float, times
 //! `scale_a · scale_b / scale_y` in single precision, rounded half to even, plus the zero point, saturated.
@@ -11,13 +11,13 @@ use super::quantize::{number, quantized};
 use super::{conv, gemm, window};
 use crate::onnx::cx::Cx;
 use crate::onnx::dtype::DType;
-use crate::onnx::problem::{Fault, Handled};
+use crate::onnx::problem::Handled;
 use crate::onnx::value::Val;
 
 const I32: DType = DType::Int(IntType::signed(32));
 
 /// Codes minus their zero point, in one more bit; a zero point per entry of the graph's axis `axis`.
-fn centred(cx: &mut Cx<'_, '_, '_>, x: &Val, zero: Option<Val>, axis: usize) -> Handled<Val> {
+pub(super) fn centred(cx: &mut Cx<'_, '_, '_>, x: &Val, zero: Option<Val>, axis: usize) -> Handled<Val> {
     let DType::Int(int) = x.dtype else { return Err(format!("expected integers, found {}", x.dtype).into()) };
     let Some(zero) = zero else { return Ok(x.clone()) };
     cx.same_for_all(&zero, "zero point")?;
@@ -33,7 +33,7 @@ fn centred(cx: &mut Cx<'_, '_, '_>, x: &Val, zero: Option<Val>, axis: usize) -> 
 }
 
 /// One number, or one per entry of the axis `axis` of `x` in the graph.
-fn along(cx: &mut Cx<'_, '_, '_>, x: &Val, parameter: &Val, axis: usize) -> Handled<Val> {
+pub(super) fn along(cx: &mut Cx<'_, '_, '_>, x: &Val, parameter: &Val, axis: usize) -> Handled<Val> {
     let shape = cx.ty(parameter).shape.to_vec();
     match shape[..] {
         _ if shape.iter().all(|&n| n == 1) => cx.reshape(parameter, &[], Layout::anonymous(0)),
@@ -92,7 +92,7 @@ pub(super) fn matmul_integer(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
 }
 
 /// Sums as the codes of a result: `channel` is the axis of scales that are not one number, counted from the end.
-fn requantized(
+pub(super) fn requantized(
     cx: &mut Cx<'_, '_, '_>,
     sums: &Val,
     scales: [Val; 3],
@@ -134,38 +134,4 @@ pub(super) fn qlinear_matmul(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let (zeros, zero_y) = ([cx.optional(2), cx.optional(5)], cx.optional(7));
     let sums = multiplied(cx, [a, b], zeros)?;
     Ok(vec![requantized(cx, &sums, scales, zero_y, 1)?])
-}
-
-/// Codes as numbers, for operators whose two sides have scales of their own.
-fn decoded(cx: &mut Cx<'_, '_, '_>, at: usize) -> Handled<Val> {
-    let (q, scale, zero) = (cx.input(at)?, cx.input(at + 1)?, cx.optional(at + 2));
-    for parameter in [Some(&scale), zero.as_ref()].into_iter().flatten() {
-        if cx.ty(parameter).shape.num_elements() != 1 {
-            return Err(Fault::from("expected one scale and one zero point for each side"));
-        }
-    }
-    let scale = along(cx, &q, &scale, 0)?;
-    let zero = match zero {
-        Some(zero) => along(cx, &q, &zero, 0)?,
-        None => number(0.0),
-    };
-    cx.dequantized(&q, &scale, &zero)
-}
-
-/// QLinearAdd and QLinearMul (onnxruntime's own).
-pub(super) fn qlinear_binary(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
-    let f = if cx.op() == "QLinearAdd" { Binary::Add } else { Binary::Mul };
-    let (a, b, to) = (decoded(cx, 0)?, decoded(cx, 3)?, cx.input(0)?.dtype);
-    let both = cx.aligned(&[a, b])?;
-    let sum = cx.apply(f, &[&both[0], &both[1]])?;
-    let scale = cx.input(6)?;
-    let scale = along(cx, &sum, &scale, 0)?;
-    let zero = match cx.optional(7) {
-        Some(zero) => {
-            let zero = cast(cx, &zero, DType::F32)?;
-            along(cx, &sum, &zero, 0)?
-        }
-        None => number(0.0),
-    };
-    Ok(vec![quantized(cx, [&sum, &scale, &zero], to)?])
 }

@@ -1,9 +1,9 @@
-//! Reductions over whole axes, ArgMax and ArgMin.
+//! Reductions over whole axes, ArgMax and ArgMin, TopK of one element.
 
 use unfloat_ir::ops::{ArgReduce, Binary, Reduce, ReduceFn, Unary};
 
 use crate::onnx::cx::Cx;
-use crate::onnx::problem::Handled;
+use crate::onnx::problem::{Fault, Handled};
 use crate::onnx::value::Val;
 
 pub(super) fn reduce(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
@@ -59,4 +59,25 @@ pub(super) fn arg(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let (keep, last) = (cx.flag("keepdims", true)?, cx.flag("select_last_index", false)?);
     let op = ArgReduce { max: cx.op() == "ArgMax", axis, keep, last };
     Ok(vec![cx.apply(op, &[&x])?])
+}
+
+/// TopK of one element: the extreme and where it is. Of equal elements the first one counts.
+pub(super) fn top_k(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
+    let x = cx.input(0)?;
+    let k = match cx.opset() {
+        ..10 => cx.int("k")?,
+        _ => cx.known_ints(1, "number of elements")?.and_then(|k| k.first().copied()),
+    };
+    if k != Some(1) {
+        let found = k.map_or("no number".to_string(), |k| k.to_string());
+        let help = "one element is a maximum; sort more of them outside of the network";
+        return Err(Fault::with_help(format!("expected the 1 greatest element, found {found}"), help));
+    }
+    cx.ignore(&["sorted"]);
+    let (axis, max) = (cx.int_or("axis", -1)?, cx.flag("largest", true)?);
+    let axis = cx.axis(&x, axis)?;
+    let f = if max { ReduceFn::Max } else { ReduceFn::Min };
+    let value = cx.apply(Reduce { f, axes: vec![axis], keep: true }, &[&x])?;
+    let place = cx.apply(ArgReduce { max, axis, keep: true, last: false }, &[&x])?;
+    Ok(vec![value, place])
 }

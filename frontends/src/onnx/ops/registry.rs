@@ -124,13 +124,32 @@ pub(crate) const OPERATORS: &[(&str, &str, Handler, &str)] = &[
     ("", "Tanh", activation::unary, "tanh"),
     ("", "ThresholdedRelu", activation::unary, "thresholded_relu"),
     ("", "Tile", slice::tile, "concat"),
+    ("", "TopK", reduce::top_k, "reduce_max or reduce_min, and arg_max or arg_min; of one element"),
     ("", "Transpose", layout::transpose, "transpose"),
     ("", "Unsqueeze", shape::unsqueeze, "reshape"),
     ("", "Upsample", resize::upsample, "upsample by whole factors, else resize"),
     ("", "Where", binary::select, "select"),
     ("", "Xor", binary::bits, "xor"),
-    ("com.microsoft", "QLinearAdd", qoperator::qlinear_binary, "dequantize, add, quantize"),
-    ("com.microsoft", "QLinearMul", qoperator::qlinear_binary, "dequantize, mul, quantize"),
+    ("com.microsoft", "DequantizeLinear", quantize::dequantize_linear, "dequantize"),
+    ("com.microsoft", "QGemm", microsoft::qgemm, "dense of integers and quantize"),
+    ("com.microsoft", "QLinearAdd", microsoft::qlinear_binary, "dequantize, add, quantize"),
+    (
+        "com.microsoft",
+        "QLinearAveragePool",
+        microsoft::qlinear_average_pool,
+        "dequantize, avg_pool, quantize",
+    ),
+    ("com.microsoft", "QLinearConcat", microsoft::qlinear_concat, "dequantize, quantize, concat"),
+    (
+        "com.microsoft",
+        "QLinearGlobalAveragePool",
+        microsoft::qlinear_global_average_pool,
+        "reduce_sum of integers and quantize",
+    ),
+    ("com.microsoft", "QLinearLeakyRelu", microsoft::qlinear_unary, "dequantize, leaky_relu, quantize"),
+    ("com.microsoft", "QLinearMul", microsoft::qlinear_binary, "dequantize, mul, quantize"),
+    ("com.microsoft", "QLinearSigmoid", microsoft::qlinear_unary, "dequantize, sigmoid, quantize"),
+    ("com.microsoft", "QuantizeLinear", quantize::quantize_linear, "quantize"),
     ("qonnx", "BipolarQuant", qonnx::bipolar, "quantize to bipolar, dequantize"),
     ("qonnx", "FloatQuant", qonnx::float_quant, "float_quant"),
     ("qonnx", "IntQuant", qonnx::quant, "quantize, dequantize"),
@@ -189,6 +208,9 @@ fn advice(op: &str) -> &'static str {
         }
         _ if op.contains("Sequence") || op.starts_with("String") || op.starts_with("Optional") => {
             "only tensors of numbers are supported"
+        }
+        "QLinearSoftmax" => {
+            "leave Softmax out of what onnxruntime quantizes: its table has no exact counterpart"
         }
         _ => "compute it outside of the network, or write it as operators that `unfloat` knows",
     }
