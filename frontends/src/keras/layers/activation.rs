@@ -405,7 +405,7 @@ mod tests {
         );
         let leaky = json!({"class_name": "LeakyReLU", "config": {"alpha": 0.1}});
         assert_eq!(function(leaky), Ok(Function::Each(Unary::LeakyRelu { alpha: 0.1 })));
-        assert!(function(json!("binary_tanh")).unwrap_err().contains("'binary_tanh' is not supported"));
+        assert!(function(json!("my_tanh")).unwrap_err().contains("'my_tanh' is not supported"));
         assert!(
             function(json!({"class_name": "ReLU", "config": {"max": 3}}))
                 .unwrap_err()

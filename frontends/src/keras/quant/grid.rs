@@ -85,6 +85,9 @@ pub(crate) struct Coded {
     pub back: Back,
 }
 
+/// The least number that is not 0 to TensorFlow, which takes smaller ones for 0.
+pub(crate) const ABOVE_ZERO: f32 = f32::MIN_POSITIVE;
+
 /// `2^e`.
 pub(crate) fn pow2(e: i64) -> f32 {
     (e as f64).exp2() as f32
@@ -132,7 +135,7 @@ impl Grid {
         let thresholds = if threshold > 0.0 {
             vec![(-threshold).next_up(), threshold]
         } else {
-            vec![0.0, f32::from_bits(1)]
+            vec![(-ABOVE_ZERO).next_up(), ABOVE_ZERO]
         };
         Grid {
             before: Vec::new(),
@@ -312,7 +315,7 @@ mod tests {
 
     #[test]
     fn zero_is_positive_to_a_sign_and_nothing_to_a_ternary() {
-        let x = [-0.5, -0.0, 0.0, f32::from_bits(1), 0.5];
+        let x = [-0.5, -0.0, 0.0, ABOVE_ZERO, 0.5];
         assert_eq!(run(&Grid::sign(Scale::one(2.0)), &x), [-2., 2., 2., 2., 2.]);
         assert_eq!(run(&Grid::sign_01(&Scale::one(2.0)), &x), [0., 2., 2., 2., 2.]);
         assert_eq!(run(&Grid::ternary(0.5, Scale::one(1.0)), &x), [-1., 0., 0., 0., 1.]);

@@ -9,7 +9,7 @@ use unfloat_ir::{ElemType, IntType};
 
 use super::array::Scale;
 use super::fit::Fit;
-use super::grid::{Back, Coder, Grid, Step};
+use super::grid::{ABOVE_ZERO, Back, Coder, Grid, Step};
 use super::{Around, Entry, Quantizer};
 use crate::keras::config::reader::Config;
 use crate::keras::problem::Outcome;
@@ -45,8 +45,7 @@ fn sign(config: &Config<'_>, _: Around) -> Outcome<Quantizer> {
 
 fn heaviside(config: &Config<'_>, _: Around) -> Outcome<Quantizer> {
     config.ignore(TRAINING);
-    let above_zero = f32::from_bits(1);
-    let coder = Coder::Count { to: ElemType::Bit, thresholds: vec![above_zero], scale: 1, bias: 0 };
+    let coder = Coder::Count { to: ElemType::Bit, thresholds: vec![ABOVE_ZERO], scale: 1, bias: 0 };
     let back = Back::Affine { scale: Scale::one(1.0), zero: 0.0 };
     Ok(Quantizer::Each(Grid { before: Vec::new(), coder, back }))
 }

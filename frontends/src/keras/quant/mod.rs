@@ -25,6 +25,9 @@ pub(crate) mod spec;
 pub(crate) mod steps;
 pub(crate) mod weights;
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::Value;
 use unfloat_ir::ValueId;
 

@@ -3,8 +3,6 @@
 //! In: a float. Out: `±2^e`, the exponent rounded in the domain of the logarithm (0.71 gives 1) and clamped; there is no
 //! 0. Weights become a sign and a scale per element, activations a table behind thresholds.
 
-use unfloat_ir::ops::Unary;
-
 use super::grid::{Grid, pow2};
 use super::steps;
 
@@ -50,7 +48,9 @@ impl PowerOfTwo {
         }
         let x = self.max.map_or(magnitude, |max| if magnitude >= max { max } else { magnitude });
         let x = if self.quadratic { x.sqrt() } else { x };
-        let log = Unary::Log.apply(x) / std::f32::consts::LN_2;
+        // The library divides two logarithms in single precision; the quotient of its own, which errs by a unit or
+        // two in the last place, is a tie where this one is.
+        let log = f64::from(x).log2() as f32;
         let e = if self.floor { log.floor() } else { log.round_ties_even() };
         pow2(self.factor() * (e as i64).clamp(least, most))
     }
