@@ -240,7 +240,10 @@ fn an_unnamed_backend_is_assumed_with_a_warning_and_can_be_said() {
     let assumed = run(file(), None).expect("an import");
     let text = assumed.warnings.iter().map(ToString::to_string).collect::<String>();
     assert!(text.contains("theano is assumed") && text.contains("--keras-backend"), "{text}");
-    let with = |backend| import(file(), None, &KerasOptions { backend: Some(backend) }).expect("an import");
+    let with = |backend| {
+        import(file(), None, &KerasOptions { backend: Some(backend), ..KerasOptions::default() })
+            .expect("an import")
+    };
     let said = with(Backend::Theano);
     assert!(said.warnings.is_empty());
     assert_eq!(said.graph, assumed.graph);

@@ -149,6 +149,10 @@ impl Layer for Separable {
         slots(&list)
     }
 
+    fn ignored_variables(&self) -> &'static [&'static str] {
+        self.quantizers.ignored_variables()
+    }
+
     fn lower(&self, cx: &mut Cx<'_, '_>) -> Outcome<ValueId> {
         let x = cx.input()?;
         let x = self.quantizers.input(cx, x)?;

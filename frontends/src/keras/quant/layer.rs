@@ -150,9 +150,7 @@ impl Quantizers {
         if !center {
             return Err(config.error("'center': the library itself cannot fold without beta"));
         }
-        self.fold =
-            Some(Fold { eps: config.number("epsilon", 1e-3)? as f32, scale, center, first: before + 1 });
-        self.extra.push(Slot::fixed("iteration"));
+        self.fold = Some(Fold { eps: config.number("epsilon", 1e-3)? as f32, scale, center, first: before });
         if scale {
             self.extra.push(Slot::within("batchnorm", "gamma").trained());
         }
@@ -170,6 +168,11 @@ impl Quantizers {
     /// Whether the layer has a bias though its configuration says that it has none.
     pub fn implies_bias(&self) -> bool {
         self.fold.is_some()
+    }
+
+    /// Variables that count steps of the training.
+    pub fn ignored_variables(&self) -> &'static [&'static str] {
+        if self.fold.is_some() { &["iteration"] } else { &[] }
     }
 
     /// Whether inputs have a quantizer of their own.

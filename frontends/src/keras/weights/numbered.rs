@@ -65,7 +65,7 @@ impl Walk<'_> {
             let names: Vec<&str> =
                 slots.iter().filter(|slot| slot.group == group).map(|slot| slot.name).collect();
             let at = if group.is_empty() { base.clone() } else { join(&base, group) };
-            match self.arrays_of(&join(&at, "vars"), &names) {
+            match self.arrays_of(&join(&at, "vars"), &names, owner.ignored) {
                 Ok(arrays) => {
                     found.insert(group, arrays.into_iter());
                 }
@@ -81,11 +81,17 @@ impl Walk<'_> {
     }
 
     /// The arrays of one group, which must be as many as the names.
-    fn arrays_of(&self, vars: &str, names: &[&str]) -> Result<Vec<String>, Box<Diagnostic>> {
-        let found = if self.source.store.has_group(vars) { self.numbers(vars) } else { Ok(0) };
+    fn arrays_of(
+        &self,
+        vars: &str,
+        names: &[&str],
+        ignored: &[&str],
+    ) -> Result<Vec<String>, Box<Diagnostic>> {
+        let found = if self.source.store.has_group(vars) { self.numbers(vars, ignored) } else { Ok(0) };
         let problem = match found {
-            Ok(count) if count == names.len() => {
-                return Ok((0..count).map(|index| join(vars, &index.to_string())).collect());
+            // A counter of the training, if it is numbered at all, comes last.
+            Ok(count) if (names.len()..=names.len() + ignored.len()).contains(&count) => {
+                return Ok((0..names.len()).map(|index| join(vars, &index.to_string())).collect());
             }
             Ok(count) => {
                 let wanted = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -97,10 +103,11 @@ impl Walk<'_> {
     }
 
     /// Count of the arrays `0`, `1`, … of a group; gaps are errors.
-    fn numbers(&self, vars: &str) -> Result<usize, ReadError> {
+    fn numbers(&self, vars: &str, ignored: &[&str]) -> Result<usize, ReadError> {
         let members = self.source.store.members(vars)?;
         let mut numbers = BTreeSet::new();
-        for member in members.iter().filter(|member| !member.is_group) {
+        let counts = |name: &str| !ignored.contains(&name);
+        for member in members.iter().filter(|member| !member.is_group && counts(&member.name)) {
             let number = member
                 .name
                 .parse::<usize>()
@@ -149,7 +156,7 @@ impl Walk<'_> {
         };
         for member in members.iter().filter(|member| member.is_group && !known.contains(&member.name)) {
             let vars = format!("{base}/{}/vars", member.name);
-            let count = if store.has_group(&vars) { self.numbers(&vars).unwrap_or(1) } else { 0 };
+            let count = if store.has_group(&vars) { self.numbers(&vars, &[]).unwrap_or(1) } else { 0 };
             if count > 0 {
                 let message = format!("{count} weights belong to no layer of the architecture");
                 self.out.findings.push(*error(&self.source.label, vars, message));
