@@ -63,7 +63,10 @@ struct Norm {
 
 /// `QBatchNormalization`.
 pub(crate) fn batch_norm(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Layer>> {
-    config.ignore(&["momentum", "synchronized"]);
+    if config.flag("renorm", false)? {
+        return Err(config.error("'renorm': batch renormalisation is not supported"));
+    }
+    config.ignore(&["momentum", "synchronized", "renorm_momentum", "renorm_clipping"]);
     let (scale, center) = (config.flag("scale", true)?, config.flag("center", true)?);
     let own = 2 + usize::from(scale) + usize::from(center);
     Ok(Box::new(Norm {
