@@ -137,6 +137,14 @@ fn sign(x: f32) -> f32 {
 }
 
 impl Fit {
+    /// The same for values that are not known, where it looks at one element at a time.
+    pub fn grid(&self) -> Option<Grid> {
+        match self {
+            Fit::PowerOfTwo(f) => f.grid(),
+            _ => None,
+        }
+    }
+
     /// The codes of weights; `None` where a scale of the file does not fit them.
     pub fn code(&self, w: &Array<f32>) -> Option<Coded> {
         match self {

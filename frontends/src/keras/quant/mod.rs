@@ -168,6 +168,9 @@ fn find(
     let around = Around { of, version3: facts.generation == Generation::Keras3 };
     let quantizer = build(&inner, around)?;
     inner.finish()?;
+    if of == Use::Activation {
+        quantizer.suits_activations(&inner)?;
+    }
     Ok(Some(quantizer))
 }
 
@@ -198,20 +201,28 @@ impl Quantizer {
         }
     }
 
+    /// Whether a value that differs from sample to sample can go through it.
+    fn suits_activations(&self, config: &Config<'_>) -> Outcome<()> {
+        match self {
+            Quantizer::Each(_) | Quantizer::Plain(_) | Quantizer::Fitted(Fit::PowerOfTwo(_)) => Ok(()),
+            Quantizer::Fitted(_) => {
+                let problem = config.error("on an activation, the quantizer takes its scale from the batch");
+                Err(problem
+                    .with_help("nearest: alpha=None or a number, which do not depend on other samples"))
+            }
+        }
+    }
+
     /// Adds the quantizer behind a value.
     pub fn emit(&self, cx: &mut Cx<'_, '_>, role: &str, x: ValueId) -> Outcome<ValueId> {
         match self {
             Quantizer::Each(grid) => grid.emit(cx, role, x),
             Quantizer::Plain(steps) => grid::emit_steps(cx, role, steps, x),
-            Quantizer::Fitted(Fit::PowerOfTwo(f)) => match f.grid() {
+            // What no grid stands for has been refused where it was read.
+            Quantizer::Fitted(fit) => match fit.grid() {
                 Some(grid) => grid.emit(cx, role, x),
-                None => Err(cx
-                    .error(format!("{role}: a quantizer to powers of two of so many bits is not supported"))
-                    .with_help("nearest: at most 10 bits")),
+                None => Err(cx.error(format!("{role}: the quantizer suits weights only"))),
             },
-            Quantizer::Fitted(_) => Err(cx
-                .error(format!("{role}: the quantizer of an activation takes its scale from the batch"))
-                .with_help("nearest: alpha=None or a number, which do not depend on the other samples")),
         }
     }
 }

@@ -157,7 +157,7 @@ fn flatten(value: &Value, shape: &[usize], out: &mut Vec<f32>) -> Option<()> {
         }
         (None, Value::Array(_)) | (Some(_), _) => None,
         (None, number) => {
-            out.push(number.as_f64().filter(|number| number.is_finite())? as f32);
+            out.push(Some(number.as_f64()? as f32).filter(|number| number.is_finite())?);
             Some(())
         }
     }
