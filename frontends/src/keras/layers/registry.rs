@@ -202,7 +202,9 @@ pub(crate) fn unsupported(class: &str, config: &Config<'_>) -> Box<Diagnostic> {
             .with_help(format!("it is an operator in the code of the model; nearest layer: {near}"));
     }
     match nearest(&shown) {
-        Some(near) => problem.with_help(format!("nearest supported layer: {near}")),
+        Some(near) => problem.with_help(format!(
+            "nearest supported layer: {near}; if it computes what that one does, say so with --layer-map FILE.toml"
+        )),
         None => problem.with_help(
             "a custom layer's code is not in the file; say which layer it is with --layer-map FILE, or say it with \
              built-in layers",
