@@ -1,7 +1,8 @@
 //! The binary and ternary layers that circulate as course code: BinaryDense, BinaryConv2D, TernaryDense, TernaryConv2D.
 //!
 //! In: Keras' configuration and `H`, with latent weights. Out: the nodes of the plain layer, the weights as codes. Their
-//! constraint `Clip` acts in training only; their activation `binary_tanh` is read wherever one may stand.
+//! constraint `Clip` acts in training only; their activations `binary_tanh`, `ternary_tanh` and `relu1` are read wherever
+//! one may stand.
 
 use super::{Layer, conv, dense};
 use crate::keras::config::reader::Config;

@@ -98,7 +98,7 @@ pub(crate) fn q_adaptive(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Laye
         return Err(config.error(format!("'total_bits': expected 2 to 24, found {bits}")));
     };
     let slope = config.number("relu_neg_slope", 0.0)? as f32;
-    if slope < 0.0 || slope > 1.0 || (slope > 0.0 && (slope.log2().fract() != 0.0)) {
+    if !(0.0..=1.0).contains(&slope) || (slope > 0.0 && slope.log2().fract() != 0.0) {
         return Err(config.error(format!("'relu_neg_slope': expected 0 or 2^−n, found {slope}")));
     }
     if let Some(bound) = config.optional_number("relu_upper_bound")? {

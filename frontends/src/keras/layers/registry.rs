@@ -160,6 +160,10 @@ const INSTEAD: &[(&str, &str)] = &[
     ("MaxoutDense", "nearest: several Dense layers and Maximum"),
     ("Highway", "nearest: Dense, Multiply and Add"),
     ("SReLU", "nearest: ReLU with max_value, negative_slope and threshold"),
+    (
+        "FixedPointQuantizer",
+        "the first HGQ's files are not supported; nearest: HGQ2's QDense, QConv2D in a .keras file",
+    ),
     ("QuantLocallyConnected1D", "nearest: QuantConv1D, which shares its kernel"),
     ("QuantLocallyConnected2D", "nearest: QuantConv2D, which shares its kernel"),
     ("QSimpleRNN", "recurrent layers are not supported; nearest: QConv1D with padding='causal'"),

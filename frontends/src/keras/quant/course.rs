@@ -1,14 +1,34 @@
-//! Weights of the binary and ternary layers that circulate as course code (`BinaryDense`, `TernaryDense`).
+//! Binary and ternary layers that circulate as course code (`BinaryDense`, `TernaryDense`), and their activations.
 //!
-//! In: the half range `H`. Out: the grids of BinaryNet's `H · binary_tanh(w / H)`, in which 0 becomes −H, and of
+//! In: the half range `H`, or the name of an activation. Out: the grids of BinaryNet's `H · binary_tanh(w / H)`, in which 0 becomes −H, and of
 //! `w / H > 1/2 → H`, `w / H ≤ −1/2 → −H`, else 0.
 
 use unfloat_ir::ElemType;
-use unfloat_ir::ops::Binary;
+use unfloat_ir::ops::{Binary, Unary};
 
 use super::array::Scale;
 use super::grid::{Back, Coder, Grid, Step};
 use super::qkeras::binary_tanh_grid;
+use super::{Around, Entry, Quantizer};
+use crate::keras::config::reader::Config;
+use crate::keras::problem::Outcome;
+
+/// Name, names of the arguments by position, reader. `binary_tanh` is among QKeras' own.
+pub(crate) const QUANTIZERS: &[Entry] = &[("relu1", &[], relu_1), ("ternary_tanh", &[], ternary_tanh)];
+
+/// `min(max(x, 0), 1)`.
+fn relu_1(_: &Config<'_>, _: Around) -> Outcome<Quantizer> {
+    Ok(Quantizer::Plain(vec![Step::Each(Unary::Clip { lo: 0.0, hi: 1.0 })]))
+}
+
+/// The weights' own rule, after a clip to −1 and 1 that changes nothing. Some code rounds instead, which differs at −1/2.
+fn ternary_tanh(config: &Config<'_>, _: Around) -> Outcome<Quantizer> {
+    config.note(
+        "'ternary_tanh' is taken for 1 above 1/2, −1 from −1/2 down, else 0; its code is not in the file",
+        "code that rounds instead gives 0 at −1/2: check the outputs against the framework's",
+    );
+    Ok(Quantizer::Each(ternary(1.0)))
+}
 
 /// −H and H.
 pub(crate) fn binary(h: f32) -> Grid {

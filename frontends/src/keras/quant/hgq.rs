@@ -108,6 +108,9 @@ pub(crate) fn read(
     Ok(Some(Stored { group, first, arrays, rule, overflow, rounds_only }))
 }
 
+/// A number for a sign and the bits before and after the point.
+type OfWidths<'a> = &'a dyn Fn(i64, i64, i64) -> f32;
+
 /// Widths as the file has them, rounded: sign, bits before and after the point.
 struct Widths {
     shape: Vec<usize>,
@@ -161,7 +164,7 @@ impl Stored {
 
     /// The quantizer with the widths of the file.
     fn grid(&self, widths: &Widths) -> Result<Grid, String> {
-        let each = |f: &dyn Fn(i64, i64, i64) -> f32| -> Scale {
+        let each = |f: OfWidths<'_>| -> Scale {
             let values: Vec<f32> = widths.kif.iter().map(|(k, i, f_)| f(*k, *i, *f_)).collect();
             match values.split_first() {
                 Some((first, rest)) if rest.iter().all(|other| other.to_bits() == first.to_bits()) => {
@@ -207,12 +210,7 @@ impl Stored {
     }
 
     /// Rounded first, then taken modulo the range.
-    fn wrapped(
-        &self,
-        op: Quantize,
-        each: &dyn Fn(&dyn Fn(i64, i64, i64) -> f32) -> Scale,
-        scale: Scale,
-    ) -> Grid {
+    fn wrapped(&self, op: Quantize, each: &dyn Fn(OfWidths<'_>) -> Scale, scale: Scale) -> Grid {
         let range = |k: i64, i: i64, f: i64| pow2((i.max(-f) + k + f).max(0));
         let half = |k: i64, i: i64, f: i64| if k == 1 { range(k, i, f) / 2.0 } else { 0.0 };
         let wide = IntType::signed(32);

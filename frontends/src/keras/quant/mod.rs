@@ -7,7 +7,8 @@
 //! | file | does |
 //! |---|---|
 //! | `spec` | spellings to a name and arguments |
-//! | `qkeras`, `larq`, `hgq` | the quantizers of a library, as tables |
+//! | `qkeras`, `larq`, `hgq`, `course` | the quantizers of a library, as tables |
+//! | `layer` | the quantizers of one layer with weights |
 //! | `grid`, `steps`, `po2` | quantizers of each element |
 //! | `fit` | scales that follow from the weights |
 //! | `weights` | codes to constants in the graph's order of axes |
@@ -84,6 +85,8 @@ pub(crate) enum Family {
     QKeras,
     /// Larq.
     Larq,
+    /// Course code.
+    Course,
 }
 
 impl Family {
@@ -91,6 +94,7 @@ impl Family {
         match self {
             Family::QKeras => qkeras::QUANTIZERS,
             Family::Larq => larq::QUANTIZERS,
+            Family::Course => course::QUANTIZERS,
         }
     }
 
@@ -98,6 +102,7 @@ impl Family {
         match self {
             Family::QKeras => "QKeras",
             Family::Larq => "Larq",
+            Family::Course => "course code",
         }
     }
 }
@@ -144,7 +149,7 @@ pub(crate) fn of_any_family(
     facts: &Facts,
 ) -> Outcome<Option<Quantizer>> {
     let Ok(Some(spec)) = Spec::read(value) else { return Ok(None) };
-    for family in [Family::QKeras, Family::Larq] {
+    for family in [Family::QKeras, Family::Larq, Family::Course] {
         if let Some(found) = find(config, key, &spec, family, Use::Activation, facts)? {
             return Ok(Some(found));
         }
