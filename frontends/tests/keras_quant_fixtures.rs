@@ -188,3 +188,62 @@ fn quantizers_arrive_as_typed_values() {
         .expect("the passes");
     assert_eq!(count(&passed, "dequantize"), count(&graph, "dequantize"), "no pass makes floats of them");
 }
+
+/// A model of one activation on a vector of `n`.
+fn activation_alone(class: &str, quantizer: &Value, version: &str, n: usize) -> Vec<u8> {
+    let input = serde_json::json!({"class_name": "InputLayer", "config": {"name": "in", "batch_input_shape": [null, n]}});
+    let layer = serde_json::json!({"class_name": class, "config": {"name": "q", "activation": quantizer}});
+    let model = serde_json::json!({"class_name": "Sequential", "keras_version": version, "backend": "tensorflow",
+        "config": {"name": "s", "layers": [input, layer]}});
+    model.to_string().into_bytes()
+}
+
+/// The nodes that an activation becomes, on the library's own table: as `quant`'s unit tests do for its numbers.
+#[test]
+fn the_nodes_of_every_activation_give_the_library_s_own_table() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (table, class, version) in [
+        ("qkeras09", "QActivation", "2.15.0"),
+        ("qkeras3", "QActivation", "3.15.1"),
+        ("larq", "Activation", "2.15.0"),
+    ] {
+        let at = |ending: &str| folder().join(format!("tables/{table}.{ending}"));
+        let text = fs::read_to_string(at("json")).expect("a table");
+        let entries: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        let bytes = fs::read(at("npz")).expect("arrays");
+        let mut npz = Npz::open(&bytes).expect("npz");
+        for entry in entries.iter().filter(|entry| entry["use"] == "activation") {
+            let mut array =
+                |key: &str| npz.get(entry[key].as_str().expect("a name")).expect("readable").expect("there");
+            let (x, y) = (array("x"), array("y"));
+            let (x, wanted) = (x.as_f32().expect("floats"), y.as_f32().expect("floats"));
+            let bytes = activation_alone(class, &entry["quantizer"], version, x.len());
+            let model = ModelFile { label: "q.json".to_owned(), bytes };
+            let graph = match import(model, None, &KerasOptions::default()) {
+                Ok(imported) => imported.graph,
+                Err(problems) => {
+                    wrong.push(format!("{table} {}: {problems}", entry["quantizer"]));
+                    continue;
+                }
+            };
+            let ty = graph.ty(graph.inputs()[0]);
+            let given = Tensor::f32(ty.shape.clone(), ty.layout, x.to_vec());
+            let found = evaluate(&graph, &[given]).unwrap_or_else(|e| panic!("{}: {e}", entry["quantizer"]));
+            let pairs = x.iter().zip(found[0].as_f32().expect("floats")).zip(wanted);
+            let off = pairs
+                .filter(|((x, found), wanted)| {
+                    let ulp = f32::EPSILON * x.abs().max(wanted.abs());
+                    (*found - *wanted).abs() > 2.0 * ulp.max(f32::MIN_POSITIVE)
+                })
+                .count();
+            // Where a logarithm finds the step, the library's own is off by a unit at numbers next to it.
+            let may = usize::from(entry["quantizer"].to_string().contains("po2")) * 2;
+            if off > may {
+                wrong.push(format!("{table} {}: {off} of {} differ", entry["quantizer"], x.len()));
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 130 && wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
