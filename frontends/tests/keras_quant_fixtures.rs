@@ -62,7 +62,7 @@ fn arrays(npz: &mut Npz<'_>, prefix: &str) -> Vec<Tensor> {
 }
 
 /// What is wrong with one output of one sample.
-fn compare(name: &str, found: &[f32], wanted: &[f32], classes: bool) -> Option<String> {
+fn compare(name: &str, found: &[f32], wanted: &[f32]) -> Option<String> {
     if found.len() != wanted.len() {
         return Some(format!("{name} has {} elements, expected {}", found.len(), wanted.len()));
     }
@@ -74,8 +74,11 @@ fn compare(name: &str, found: &[f32], wanted: &[f32], classes: bool) -> Option<S
         let count = found.iter().zip(wanted).filter(|pair| apart(*pair) > TOLERANCE * size).count();
         return Some(format!("{name} is off by {worst:e} of {size:e}, {count} of {} elements", found.len()));
     }
-    let class = |y: &[f32]| y.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i);
-    (classes && class(found) != class(wanted)).then(|| format!("{name} is of another class"))
+    // Quantized outputs are often equal; any of the greatest is the class.
+    let class = found.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i);
+    let greatest = wanted.iter().fold(f32::NEG_INFINITY, |m, x| m.max(*x));
+    let same = class.and_then(|i| wanted.get(i)).is_some_and(|y| *y >= greatest - 1e-6 * size);
+    (!same).then(|| format!("{name} is of another class"))
 }
 
 fn check(fixture: &Value) -> Vec<String> {
@@ -94,7 +97,6 @@ fn check(fixture: &Value) -> Vec<String> {
         return vec![format!("the passes refuse it: {problems}")];
     }
     let samples = inputs[0].ty.shape[0];
-    let classes = fixture["classes"] == true;
     let mut wrong = Vec::new();
     for index in 0..samples {
         let part = |batch: &Tensor| {
@@ -114,39 +116,31 @@ fn check(fixture: &Value) -> Vec<String> {
             let found = evaluate(graph, &given).unwrap_or_else(|e| panic!("{}: {e}", fixture["model"]));
             for ((found, output), batch) in found.iter().zip(graph.outputs()).zip(&outputs) {
                 let name = format!("sample {index} of {}, {how}", output.name);
-                wrong.extend(compare(&name, found.as_f32().expect("floats"), &part(batch), classes));
+                wrong.extend(compare(&name, found.as_f32().expect("floats"), &part(batch)));
             }
         }
     }
-    wrong.extend(check_plan(&passed, &inputs, &outputs, samples, classes));
+    wrong.extend(check_plan(&passed, &inputs, &outputs, samples));
     wrong
 }
 
 /// The executor runs graphs that are float throughout; the evaluator all others, which `check` has done.
-fn check_plan(
-    graph: &Graph,
-    inputs: &[Tensor],
-    outputs: &[Tensor],
-    samples: usize,
-    classes: bool,
-) -> Vec<String> {
+fn check_plan(graph: &Graph, inputs: &[Tensor], outputs: &[Tensor], samples: usize) -> Vec<String> {
     if !Plan::takes(graph) {
         return Vec::new();
     }
     let plan = Plan::new(graph, &PlanOptions::default()).expect("a plan");
     let given: Vec<&[f32]> = inputs.iter().map(|batch| batch.as_f32().expect("floats")).collect();
     let found = plan.run(&given, samples, 1).expect("a result");
-    let pairs = found.iter().zip(outputs).enumerate();
-    pairs
-        .filter_map(|(i, (found, wanted))| {
-            compare(
-                &format!("output {i} of the plan"),
-                found,
-                wanted.as_f32().expect("floats"),
-                classes && samples == 1,
-            )
-        })
-        .collect()
+    let mut wrong = Vec::new();
+    for (i, (found, wanted)) in found.iter().zip(outputs).enumerate() {
+        let wanted = wanted.as_f32().expect("floats");
+        let size = wanted.len() / samples;
+        for (index, (found, wanted)) in found.chunks(size).zip(wanted.chunks(size)).enumerate() {
+            wrong.extend(compare(&format!("sample {index} of output {i} of the plan"), found, wanted));
+        }
+    }
+    wrong
 }
 
 #[test]
@@ -246,4 +240,36 @@ fn the_nodes_of_every_activation_give_the_library_s_own_table() {
         }
     }
     assert!(count > 130 && wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn quantizers_of_channels_first_maps_go_through_the_passes() {
+    let pool = |activation: Value| {
+        serde_json::json!({"class_name": "QAveragePooling2D", "config": {"name": format!("p{activation}"),
+            "pool_size": [1, 1], "data_format": "channels_first", "activation": activation}})
+    };
+    let alphas = serde_json::json!({"class_name": "quantized_bits", "config": {"bits": 4, "integer": 1,
+        "alpha": [1.0, 2.0, 0.5, 0.25, 3.0]}});
+    let input = serde_json::json!({"class_name": "InputLayer", "config": {"name": "in", "batch_input_shape": [null, 3, 4, 5]}});
+    let all = [serde_json::json!("quantized_po2(4)"), serde_json::json!("quantized_ulaw(4)"), alphas];
+    let layers: Vec<Value> = std::iter::once(input).chain(all.map(pool)).collect();
+    let model = serde_json::json!({"class_name": "Sequential", "keras_version": "2.15.0", "backend": "tensorflow",
+        "config": {"name": "s", "layers": layers}});
+    let file = ModelFile { label: "m.json".to_owned(), bytes: model.to_string().into_bytes() };
+    let graph = import(file, None, &KerasOptions::default()).unwrap_or_else(|e| panic!("{e}")).graph;
+    let mut passed = graph.clone();
+    let calls = pipeline("import").expect("the pipeline");
+    run_pipeline(&mut passed, &calls, &RunOptions::default(), &mut Diagnostics::default())
+        .unwrap_or_else(|e| panic!("{e}"));
+    let x: Vec<f32> = (0..60u8).map(|i| (f32::from(i) * 0.37).sin() * 2.5).collect();
+    let run = |graph: &Graph| {
+        let ty = graph.ty(graph.inputs()[0]);
+        evaluate(graph, &[Tensor::f32(ty.shape.clone(), ty.layout, x.clone())])
+            .unwrap_or_else(|e| panic!("{e}"))
+    };
+    let (before, after) = (run(&graph), run(&passed));
+    assert_eq!(before[0].as_f32(), after[0].as_f32());
+    let distinct: std::collections::BTreeSet<u32> =
+        before[0].as_f32().expect("floats").iter().map(|y| y.to_bits()).collect();
+    assert!(distinct.len() > 8, "{distinct:?}");
 }

@@ -70,7 +70,6 @@ pub(crate) struct Quantizers {
 struct Fold {
     eps: f32,
     scale: bool,
-    center: bool,
     /// Place of its first array among the slots.
     first: usize,
 }
@@ -146,11 +145,11 @@ impl Quantizers {
             "adjustment",
             "synchronized",
         ]);
-        let (scale, center) = (config.flag("scale", true)?, config.flag("center", true)?);
-        if !center {
+        let scale = config.flag("scale", true)?;
+        if !config.flag("center", true)? {
             return Err(config.error("'center': the library itself cannot fold without beta"));
         }
-        self.fold = Some(Fold { eps: config.number("epsilon", 1e-3)? as f32, scale, center, first: before });
+        self.fold = Some(Fold { eps: config.number("epsilon", 1e-3)? as f32, scale, first: before });
         if scale {
             self.extra.push(Slot::within("batchnorm", "gamma").trained());
         }
@@ -301,6 +300,9 @@ fn stored(config: &Config<'_>, kernels: usize, bias: bool, before: usize) -> Out
         own.extra.extend([Slot::fixed("beta"), Slot::fixed("ebops")]);
     }
     let next = |own: &mut Quantizers, key: &str, group: &'static str| -> Outcome<Option<Source>> {
+        if config.get(key).is_none() {
+            return Err(config.missing(key, "a QuantizerConfig"));
+        }
         let found = hgq::read(config, key, group, before + own.extra.len())?;
         own.extra.extend(found.iter().flat_map(Stored::slots));
         Ok(found.map(Source::Stored))
@@ -351,7 +353,7 @@ impl Fold {
             cx.weight(slot - 1, &[channels])
         };
         let gamma = next(cx, self.scale, 1.0)?;
-        let beta = next(cx, self.center, 0.0)?;
+        let beta = next(cx, true, 0.0)?;
         let mean = next(cx, true, 0.0)?;
         let variance = next(cx, true, 1.0)?;
         let inverse = |(v, gamma): (&f32, f32)| Unary::Rsqrt.apply(v + self.eps) * gamma;
