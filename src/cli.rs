@@ -52,6 +52,14 @@ pub struct Import {
     /// The backend that a Keras file was trained on, when the file does not say (Keras 1).
     #[arg(long, value_name = "BACKEND")]
     pub keras_backend: Option<KerasBackend>,
+    /// What the weights of a Keras file with Larq's quantizers are: those that the optimizer sees, or, when it was saved
+    /// under `quantized_scope(True)`, those that the layers compute with (default: latent, with a warning where it
+    /// matters).
+    #[arg(long, value_name = "WHICH")]
+    pub larq_weights: Option<LarqWeightsArg>,
+    /// A TOML file that says which layers the custom classes of a Keras file are.
+    #[arg(long, value_name = "FILE.toml")]
+    pub layer_map: Option<PathBuf>,
     /// Which axis of an ONNX model's inputs counts samples: the first (0), or none, when the graph is one sample
     /// (default: the first where every node keeps it apart).
     #[arg(long, value_name = "AXIS")]
@@ -68,6 +76,15 @@ pub struct Import {
     /// What a checkpoint's tensors are for: a description of the layers in TOML, as python/unfloat_export.py writes it.
     #[arg(long, value_name = "FILE.toml")]
     pub arch: Option<PathBuf>,
+}
+
+/// What the weights of a file by Larq are.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LarqWeightsArg {
+    /// Those that the optimizer sees.
+    Latent,
+    /// Those that the layers compute with.
+    Quantized,
 }
 
 /// The axis that counts samples.

@@ -4,7 +4,7 @@
 //! read, with sizes and hashes. Refuses: what is no regular file, what no reader knows. Warnings are shown.
 
 use crate::checkpoint;
-use crate::cli::{BatchArg, Import, KerasBackend};
+use crate::cli::{BatchArg, Import, KerasBackend, LarqWeightsArg};
 use crate::output::{fault, io_fault, show};
 use crate::samples::{check_regular, read_file};
 use crate::uir;
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use unfloat_frontends::keras::{self, KerasOptions, ModelFile};
+use unfloat_frontends::keras::{self, KerasOptions, LayerMap, ModelFile};
 use unfloat_frontends::onnx::{self, BatchAxis, OnnxFile, OnnxOptions, ReadSeek, Siblings};
 use unfloat_frontends::pytorch;
 use unfloat_frontends::pytorch::arch::{self, ArchitectureFile};
@@ -123,6 +123,8 @@ fn misplaced(format: Format, import: &Import) -> Diagnostics {
     };
     check(import.weights.is_some(), "--weights", Format::Keras, "Keras models");
     check(import.keras_backend.is_some(), "--keras-backend", Format::Keras, "Keras models");
+    check(import.larq_weights.is_some(), "--larq-weights", Format::Keras, "Keras models");
+    check(import.layer_map.is_some(), "--layer-map", Format::Keras, "Keras models");
     check(import.batch.is_some(), "--batch", Format::Onnx, "ONNX models");
     check(!import.dim.is_empty(), "--dim", Format::Onnx, "ONNX models");
     check(!import.constant.is_empty(), "--constant", Format::Onnx, "ONNX models");
@@ -139,15 +141,38 @@ fn keras(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnost
     let weights = import.weights.as_deref().map(|path| keep(file(path)));
     let mut paths = vec![path.to_path_buf()];
     paths.extend(import.weights.clone());
+    let layer_map = import.layer_map.as_deref().map(layer_map);
+    paths.extend(import.layer_map.clone());
+    let layer_map = match layer_map {
+        Some(Err(problems)) => {
+            found.extend(problems);
+            None
+        }
+        Some(Ok(map)) => Some(map),
+        None => None,
+    };
     found.into_result(())?;
     let backend = import.keras_backend.map(|b| match b {
         KerasBackend::Tensorflow => keras::Backend::TensorFlow,
         KerasBackend::Theano => keras::Backend::Theano,
     });
     let Some(model) = model else { return Err(Diagnostics::new()) };
-    let imported = keras::import(model, weights.flatten(), &KerasOptions { backend })?;
+    let larq_weights = import.larq_weights.map(|which| match which {
+        LarqWeightsArg::Latent => keras::LarqWeights::Latent,
+        LarqWeightsArg::Quantized => keras::LarqWeights::Quantized,
+    });
+    let options = KerasOptions { backend, larq_weights, layer_map: layer_map.unwrap_or_default() };
+    let imported = keras::import(model, weights.flatten(), &options)?;
     show(&Diagnostics(imported.warnings));
     Ok((imported.graph, paths))
+}
+
+/// The user's own classes of layers.
+fn layer_map(path: &Path) -> Result<LayerMap, Diagnostics> {
+    let bytes = read_file(path)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| fault(format!("{}: the layer map is not text in UTF-8", path.display())))?;
+    LayerMap::parse(&base_name(path), &text)
 }
 
 fn onnx(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnostics> {

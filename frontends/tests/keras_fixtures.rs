@@ -32,7 +32,11 @@ fn import_fixture(fixture: &Value) -> Result<Imported, Diagnostics> {
         Some("theano") => Some(Backend::Theano),
         _ => None,
     };
-    import(file(fixture["model"].as_str().expect("a model")), weights, &KerasOptions { backend })
+    import(
+        file(fixture["model"].as_str().expect("a model")),
+        weights,
+        &KerasOptions { backend, ..KerasOptions::default() },
+    )
 }
 
 /// The arrays `{prefix}_0`, `{prefix}_1`, … of an archive.

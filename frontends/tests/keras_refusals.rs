@@ -63,9 +63,9 @@ fn all_unsupported_layers_are_named_in_one_run() {
             layer("LSTM", "memory", json!({"units": 4})),
             layer("Dense", "fine", json!({"units": 4})),
             layer("Lambda", "code", json!({"function": ["4wEAAA", null, null]})),
-            layer("QDense", "q", json!({"units": 4})),
+            layer("MyQDense", "q", json!({"units": 4})),
             layer("Addons>Mish", "act", json!({})),
-            layer("Activation", "a", json!({"activation": "binary_tanh"})),
+            layer("Activation", "a", json!({"activation": "my_tanh"})),
             layer("TimeDistributed", "td", json!({"layer": {"class_name": "GRU", "config": {"units": 1}}}))
         ]))),
         None,
@@ -75,10 +75,10 @@ fn all_unsupported_layers_are_named_in_one_run() {
         "Conv1D with padding='causal'",
         "layer code (Lambda): layer class Lambda is not supported",
         "Rescaling for x·a+b",
-        "layer q (QDense): layer class QDense is not supported",
-        "nearest supported layer: Dense",
+        "layer q (MyQDense): layer class MyQDense is not supported",
+        "nearest supported layer: QDense",
         "layer act (Addons>Mish): layer class Mish is not supported",
-        "layer a (Activation): 'activation': the activation 'binary_tanh' is not supported",
+        "layer a (Activation): 'activation': the activation 'my_tanh' is not supported",
         "layer td (TimeDistributed), inner GRU: layer class GRU is not supported",
         "the file holds an architecture without weights",
     ] {
@@ -240,7 +240,10 @@ fn an_unnamed_backend_is_assumed_with_a_warning_and_can_be_said() {
     let assumed = run(file(), None).expect("an import");
     let text = assumed.warnings.iter().map(ToString::to_string).collect::<String>();
     assert!(text.contains("theano is assumed") && text.contains("--keras-backend"), "{text}");
-    let with = |backend| import(file(), None, &KerasOptions { backend: Some(backend) }).expect("an import");
+    let with = |backend| {
+        import(file(), None, &KerasOptions { backend: Some(backend), ..KerasOptions::default() })
+            .expect("an import")
+    };
     let said = with(Backend::Theano);
     assert!(said.warnings.is_empty());
     assert_eq!(said.graph, assumed.graph);

@@ -10,6 +10,7 @@ use super::config::keras1::guess_generation;
 use super::config::{Layer, Model};
 use super::container::Opened;
 use super::problem::{Annotate, clip, error, warning};
+use super::quant::larq::LarqWeights;
 use super::version::{Backend, Generation, KerasVersion, Metadata};
 
 /// Facts that change what a layer computes.
@@ -28,6 +29,8 @@ pub(crate) struct Facts {
     /// What a layer without a `data_format` means. Keras 1 does not save that of ZeroPadding, Cropping and UpSampling;
     /// they follow the setting of the whole program, which the other layers show.
     pub channels_first: bool,
+    /// What the user says of weights with Larq's quantizers.
+    pub larq_weights: Option<LarqWeights>,
 }
 
 /// The generation of an architecture, from its version or from its keys.
@@ -106,6 +109,7 @@ pub(crate) fn gather(
         weights_generation,
         backend,
         channels_first,
+        larq_weights: options.larq_weights,
     };
     (facts, findings)
 }

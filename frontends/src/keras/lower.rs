@@ -35,7 +35,9 @@ pub(crate) struct Lowering<'a> {
     arrays: &'a Assignment,
     graph: Graph,
     /// Values made from weights, by layer and role, so that a layer that is called twice has them once.
-    constants: BTreeMap<(Vec<usize>, &'static str), ValueId>,
+    constants: BTreeMap<(Vec<usize>, String), ValueId>,
+    /// Single numbers, by their bits; all layers share them.
+    numbers_used: BTreeMap<u32, ValueId>,
     /// Next number for a name that is taken.
     numbers: BTreeMap<String, usize>,
     calls: usize,
@@ -61,6 +63,7 @@ pub(crate) fn lower(
         arrays,
         graph: Graph::new(model.name.clone()),
         constants: BTreeMap::new(),
+        numbers_used: BTreeMap::new(),
         numbers: BTreeMap::new(),
         calls: 0,
         stand_ins: MAX_IMPLIED,
@@ -294,7 +297,7 @@ impl Cx<'_, '_> {
     /// A constant that the layer makes without weights; made once for all calls. It may have [`MAX_IMPLIED`] elements.
     pub fn constant(
         &mut self,
-        role: &'static str,
+        role: &str,
         shape: &[usize],
         make: impl FnOnce() -> Tensor,
     ) -> Outcome<ValueId> {
@@ -311,18 +314,42 @@ impl Cx<'_, '_> {
     /// A constant that the layer makes from its weights; made once for all calls.
     pub fn weight_constant(
         &mut self,
-        role: &'static str,
+        role: &str,
         make: impl FnOnce(&mut Self) -> Outcome<Tensor>,
     ) -> Outcome<ValueId> {
-        let key = (self.path.to_vec(), role);
+        self.once(role, |cx| {
+            let tensor = make(cx)?;
+            let name = cx.state.unique(&format!("{}.{role}", cx.name));
+            Ok(cx.state.graph.add_const(&name, tensor))
+        })
+    }
+
+    /// A value that depends on the layer's weights alone; made once for all calls.
+    pub fn once(&mut self, role: &str, make: impl FnOnce(&mut Self) -> Outcome<ValueId>) -> Outcome<ValueId> {
+        let key = (self.path.to_vec(), role.to_owned());
         if let Some(value) = self.state.constants.get(&key) {
             return Ok(*value);
         }
-        let tensor = make(self)?;
-        let name = self.state.unique(&format!("{}.{role}", self.name));
-        let value = self.state.graph.add_const(&name, tensor);
+        let value = make(self)?;
         self.state.constants.insert(key, value);
         Ok(value)
+    }
+
+    /// A single number, shared by all layers.
+    pub fn number(&mut self, value: f32) -> Outcome<ValueId> {
+        if let Some(known) = self.state.numbers_used.get(&value.to_bits()) {
+            return Ok(*known);
+        }
+        let name = self.state.unique("number");
+        let known = self.state.graph.add_const(&name, Tensor::f32([], Layout::anonymous(0), vec![value]));
+        self.state.numbers_used.insert(value.to_bits(), known);
+        Ok(known)
+    }
+
+    /// Gives a value the name of its role in the layer.
+    pub fn name_role(&mut self, value: ValueId, role: &str) {
+        let name = self.state.unique(&format!("{}.{role}", self.name));
+        self.state.graph.rename(value, &name);
     }
 
     /// The numbers of weight `slot`, which must have the shape `wanted`.

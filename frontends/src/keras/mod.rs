@@ -12,14 +12,18 @@
 //! | `facts` | who wrote the file, and what follows |
 //! | `weights` | which array belongs to which layer |
 //! | `layers` | one file per family of layers |
+//! | `quant` | the quantizers of QKeras, Larq and HGQ2 |
+//! | `layer_map` | the user's own classes of layers |
 //! | `lower` | layers to nodes |
 
 mod config;
 mod container;
 mod facts;
+mod layer_map;
 mod layers;
 mod lower;
 mod problem;
+mod quant;
 mod version;
 mod weights;
 
@@ -30,6 +34,8 @@ use container::{Opened, open};
 use problem::{Annotate, error};
 
 pub use container::ModelFile;
+pub use layer_map::LayerMap;
+pub use quant::larq::LarqWeights;
 pub use version::Backend;
 
 /// What the user says about a model.
@@ -37,6 +43,10 @@ pub use version::Backend;
 pub struct KerasOptions {
     /// The library that the model was trained with; overrides what the file says.
     pub backend: Option<Backend>,
+    /// What the weights of layers with Larq's quantizers are.
+    pub larq_weights: Option<LarqWeights>,
+    /// The user's own classes of layers.
+    pub layer_map: LayerMap,
 }
 
 /// A model as a graph.
@@ -117,13 +127,14 @@ fn read(
         return None;
     };
     let generation = facts::generation_of(&opened.metadata, &architecture.json);
-    let model = match parse::parse(&label, &architecture.place, architecture.json, generation) {
+    let mut model = match parse::parse(&label, &architecture.place, architecture.json, generation) {
         Ok(model) => model,
         Err(problems) => {
             findings.extend(problems);
             return None;
         }
     };
+    options.layer_map.apply(&label, &mut model, findings);
     let (facts, found) =
         facts::gather(&label, &opened.metadata, stored.as_ref(), generation, &model, options);
     findings.extend(found);

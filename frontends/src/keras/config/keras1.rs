@@ -43,6 +43,10 @@ const CLASSES: &[(&str, &str)] = &[
 
 /// The class name used inside of the importer.
 pub(crate) fn class_name(written: &str) -> &str {
+    // Of registered classes the package tells nothing that the name does not, but for HGQ2's, which are called as
+    // QKeras' are.
+    let plain = ["qkeras>", "Larq>"].iter().find_map(|package| written.strip_prefix(package));
+    let written = plain.unwrap_or(written);
     CLASSES.iter().find(|(alias, _)| *alias == written).map_or(written, |(_, name)| name)
 }
 

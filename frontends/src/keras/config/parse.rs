@@ -131,6 +131,10 @@ impl Parser<'_> {
         if operator && !OPERATORS_LIKE_LAYERS.contains(&class.as_str()) {
             class = format!("ops.{class}");
         }
+        if module.starts_with("hgq.") || written.starts_with("hgq>") {
+            // HGQ2's layers are called as QKeras' are.
+            class = format!("hgq>{}", class.trim_start_matches("hgq>"));
+        }
         let fallback = format!("{}_{}", class.to_lowercase(), index + 1);
         let (name, config, body) = if is_model(&class) {
             let name = map.get("name").cloned();

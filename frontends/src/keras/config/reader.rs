@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
 use unfloat_ir::Diagnostic;
@@ -47,17 +48,42 @@ pub(crate) struct Config<'a> {
     layer: String,
     map: &'a Map<String, Value>,
     used: RefCell<BTreeSet<String>>,
+    notes: Rc<RefCell<Vec<Diagnostic>>>,
 }
 
 impl<'a> Config<'a> {
     /// A reader of `map`; `layer` is `name (Class)`, `place` the path of the layer in the JSON.
     pub fn new(file: &'a str, place: &'a str, layer: String, map: &'a Map<String, Value>) -> Config<'a> {
-        Config { file, place, layer, map, used: RefCell::default() }
+        Config { file, place, layer, map, used: RefCell::default(), notes: Rc::default() }
     }
 
     /// A reader of a nested map (the layer inside of a wrapper) with the same surroundings.
-    pub fn nested(&self, layer: String, map: &'a Map<String, Value>) -> Config<'a> {
-        Config { file: self.file, place: self.place, layer, map, used: RefCell::default() }
+    pub fn nested<'b>(&self, layer: String, map: &'b Map<String, Value>) -> Config<'b>
+    where
+        'a: 'b,
+    {
+        let notes = Rc::clone(&self.notes);
+        Config { file: self.file, place: self.place, layer, map, used: RefCell::default(), notes }
+    }
+
+    /// Adds a warning about this layer.
+    pub fn note(&self, message: impl Into<String>, help: impl Into<String>) {
+        let mut note = *self.error(message).with_help(help);
+        note.severity = unfloat_ir::Severity::Warning;
+        self.notes.borrow_mut().push(note);
+    }
+
+    /// The value, or `otherwise` with the problem kept: what follows is checked in the same run.
+    pub fn or_report<T>(&self, outcome: Outcome<T>, otherwise: T) -> T {
+        outcome.unwrap_or_else(|problem| {
+            self.notes.borrow_mut().push(*problem);
+            otherwise
+        })
+    }
+
+    /// The warnings and problems kept so far, those of nested readers included.
+    pub fn take_notes(&self) -> Vec<Diagnostic> {
+        self.notes.take()
     }
 
     /// Layer as `name (Class)`.
@@ -79,6 +105,11 @@ impl<'a> Config<'a> {
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.used.borrow_mut().insert(key.to_owned());
         self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether the key is there at all, if only as null.
+    pub fn has(&self, key: &str) -> bool {
+        self.map.contains_key(key)
     }
 
     /// Marks keys as read whose value cannot matter to this layer.

@@ -6,6 +6,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod hdf5;
+pub(crate) mod json;
 pub(crate) mod store;
 
 use std::rc::Rc;
@@ -208,8 +209,7 @@ fn open_json(label: &str, text: &[u8]) -> Outcome<Opened> {
 /// Parses the JSON of an architecture, and what it says about its writer.
 fn parse_architecture(label: &str, place: &str, text: &[u8]) -> Outcome<(Architecture, Metadata)> {
     let parse = |text: &[u8]| -> Outcome<Value> {
-        serde_json::from_slice(text)
-            .map_err(|e| error(label, place, format!("the architecture is not valid JSON: {e}")))
+        json::parse(text).map_err(|e| error(label, place, format!("the architecture is not valid JSON: {e}")))
     };
     let mut json = parse(text)?;
     // `json.dump(model.to_json())` writes a JSON string that contains the JSON.

@@ -12,6 +12,7 @@ use crate::keras::config::reader::Config;
 use crate::keras::facts::Facts;
 use crate::keras::lower::Cx;
 use crate::keras::problem::{Annotate, Outcome, clip, show_shape};
+use crate::keras::quant::{self, Quantizer};
 use crate::keras::version::Generation;
 use crate::keras::weights::{Slot, Wants};
 
@@ -26,6 +27,8 @@ pub(crate) enum Function {
     Softmax { axes: Vec<i64>, log: bool },
     /// Keras' sparsemax along the last axis.
     Sparsemax,
+    /// A quantizer.
+    Quantized(Box<Quantizer>),
     /// First half of the last axis times the sigmoid of the second (Dauphin et al., 2017).
     Glu,
 }
@@ -76,11 +79,23 @@ fn named(name: &str, generation: Generation) -> Option<Function> {
 /// The activation under `key`; a missing one is linear.
 pub(crate) fn read(config: &Config<'_>, key: &str, facts: &Facts) -> Outcome<Function> {
     let Some(value) = config.get(key) else { return Ok(Function::Linear) };
+    if !names_a_function(value, facts)
+        && let Some(quantizer) = quant::of_any_family(config, key, value, facts)?
+    {
+        return Ok(Function::Quantized(Box::new(quantizer)));
+    }
     match value {
         Value::String(name) => by_name(config, key, name, facts),
         Value::Object(object) => from_object(config, key, object, facts),
         _ => Err(config.expected(key, "the name of an activation", value)),
     }
+}
+
+/// Whether Keras itself has a function of that name; QKeras has others of the same.
+fn names_a_function(value: &Value, facts: &Facts) -> bool {
+    let name = value.as_str().or_else(|| value.get("config").and_then(Value::as_str));
+    let name = name.or_else(|| value.get("class_name").and_then(Value::as_str));
+    name.is_some_and(|name| named(name, facts.generation).is_some())
 }
 
 fn by_name(config: &Config<'_>, key: &str, name: &str, facts: &Facts) -> Outcome<Function> {
@@ -132,6 +147,7 @@ impl Function {
             }
             Function::Sparsemax => sparsemax(cx, x),
             Function::Glu => glu(cx, x),
+            Function::Quantized(quantizer) => quantizer.emit(cx, "activation", x),
         }
     }
 
@@ -139,6 +155,7 @@ impl Function {
     pub fn maps_over_time(&self) -> bool {
         match self {
             Function::Linear | Function::Each(_) | Function::Sparsemax | Function::Glu => true,
+            Function::Quantized(_) => true,
             Function::Softmax { axes, .. } => axes.iter().all(|axis| *axis < 0),
         }
     }
@@ -353,6 +370,7 @@ mod tests {
             weights_generation: generation,
             backend: Backend::TensorFlow,
             channels_first: false,
+            larq_weights: None,
         }
     }
 
@@ -387,7 +405,7 @@ mod tests {
         );
         let leaky = json!({"class_name": "LeakyReLU", "config": {"alpha": 0.1}});
         assert_eq!(function(leaky), Ok(Function::Each(Unary::LeakyRelu { alpha: 0.1 })));
-        assert!(function(json!("binary_tanh")).unwrap_err().contains("'binary_tanh' is not supported"));
+        assert!(function(json!("my_tanh")).unwrap_err().contains("'my_tanh' is not supported"));
         assert!(
             function(json!({"class_name": "ReLU", "config": {"max": 3}}))
                 .unwrap_err()

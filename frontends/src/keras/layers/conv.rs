@@ -7,14 +7,15 @@ use unfloat_ir::ops::Conv as ConvOp;
 use unfloat_ir::{Layout, Tensor, ValueId};
 
 use super::Layer;
-use super::activation::{self, Function};
-use super::dense::{bias_constant, kernel_and_bias};
+use super::activation::Function;
+use super::dense::{bias_operand, kernel_and_bias};
 use super::kernel::KernelOrder;
 use super::window::{Geometry, SameRule, channels_first, padding};
 use crate::keras::config::reader::Config;
 use crate::keras::facts::Facts;
 use crate::keras::lower::Cx;
 use crate::keras::problem::Outcome;
+use crate::keras::quant::layer::{Library, Quantizers};
 use crate::keras::version::{Backend, Generation};
 use crate::keras::weights::Wants;
 
@@ -26,16 +27,17 @@ struct Conv {
     activation: Function,
     order: KernelOrder,
     flip: bool,
+    quantizers: Quantizers,
 }
 
 pub(crate) fn conv_1d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
-    conv(config, facts, 1)
+    conv_of(config, facts, 1, Library::Keras)
 }
 pub(crate) fn conv_2d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
-    conv(config, facts, 2)
+    conv_of(config, facts, 2, Library::Keras)
 }
 pub(crate) fn conv_3d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
-    conv(config, facts, 3)
+    conv_of(config, facts, 3, Library::Keras)
 }
 
 /// Reads the geometry that all convolutions share.
@@ -56,25 +58,37 @@ pub(crate) fn geometry(config: &Config<'_>, facts: &Facts, rank: usize) -> Outco
     })
 }
 
-fn conv(config: &Config<'_>, facts: &Facts, rank: usize) -> Outcome<Box<dyn Layer>> {
+/// Reads a convolution as a library has it.
+pub(crate) fn conv_of(
+    config: &Config<'_>,
+    facts: &Facts,
+    rank: usize,
+    library: Library,
+) -> Outcome<Box<dyn Layer>> {
     let geometry = geometry(config, facts, rank)?;
     let filters = config.required("filters")?;
     let groups = config.positive("groups")?.unwrap_or(1);
     let bias = config.flag("use_bias", true)?;
-    let activation = activation::read(config, "activation", facts)?;
+    let activation = library.activation(config, facts)?;
+    let quantizers = Quantizers::read(config, library, &["kernel"], bias, facts)?;
     let first = facts.weights_generation == Generation::Keras1 && geometry.channels_first && rank > 1;
     let order = if first { KernelOrder::OutInSpace } else { KernelOrder::SpaceInOut };
     let flip = facts.backend == Backend::Theano;
-    Ok(Box::new(Conv { geometry, filters, groups, bias, activation, order, flip }))
+    Ok(Box::new(Conv { geometry, filters, groups, bias, activation, order, flip, quantizers }))
 }
 
 impl Layer for Conv {
     fn wants(&self) -> Wants {
-        kernel_and_bias(self.bias)
+        kernel_and_bias(self.bias, &self.quantizers)
+    }
+
+    fn ignored_variables(&self) -> &'static [&'static str] {
+        self.quantizers.ignored_variables()
     }
 
     fn lower(&self, cx: &mut Cx<'_, '_>) -> Outcome<ValueId> {
         let x = cx.input()?;
+        let x = self.quantizers.input(cx, x)?;
         let (x, space) = self.geometry.input(cx, x)?;
         let dims = cx.dims(x);
         let channels = if self.geometry.channels_first { dims.first() } else { dims.last() };
@@ -86,25 +100,29 @@ impl Layer for Conv {
             return Err(cx.error(message));
         }
         let kernel = &self.geometry.kernel;
-        let kernel = cx.weight_constant("kernel", |cx| {
-            let per_group = channels / groups;
-            // Keras 1 stored Conv1D as a Conv2D of width 1.
-            let old = cx.facts().weights_generation == Generation::Keras1 && kernel.len() == 1;
-            let shape: Vec<usize> = if old {
-                vec![kernel.first().copied().unwrap_or(1), 1, per_group, filters]
-            } else {
-                self.order.shape(kernel, per_group, filters)
-            };
-            let values = cx.reordered_weight(0, &self.order.to_graph(&shape, self.flip))?;
-            let dims: Vec<usize> =
-                std::iter::once(filters).chain(kernel.iter().copied()).chain([per_group]).collect();
-            Ok(Tensor::f32(dims, Layout::weight(kernel.len()), values))
-        })?;
+        let per_group = channels / groups;
+        let shape = self.order.shape(kernel, per_group, filters);
+        let placing = self.order.placing(kernel.len(), self.flip);
+        let kernel = match self.quantizers.kernel(cx, "kernel", 0, 0, &shape, &placing)? {
+            Some(kernel) => kernel,
+            None => cx.weight_constant("kernel", |cx| {
+                // Keras 1 stored Conv1D as a Conv2D of width 1.
+                let old = cx.facts().weights_generation == Generation::Keras1 && kernel.len() == 1;
+                let shape = match kernel.first() {
+                    Some(taps) if old => vec![*taps, 1, per_group, filters],
+                    _ => shape,
+                };
+                let values = cx.reordered_weight(0, &self.order.to_graph(&shape, self.flip))?;
+                let dims: Vec<usize> =
+                    std::iter::once(filters).chain(kernel.iter().copied()).chain([per_group]).collect();
+                Ok(Tensor::f32(dims, Layout::weight(kernel.len()), values))
+            })?,
+        };
+        let (x, window) = self.geometry.padded_window(cx, x, &space, self.quantizers.pad)?;
         let mut operands = vec![x, kernel];
-        if self.bias {
-            operands.push(bias_constant(cx, 1, filters)?);
-        }
-        let y = cx.node(ConvOp { window: self.geometry.window(&space), groups }, &operands)?;
-        self.activation.apply(cx, y)
+        operands.extend(bias_operand(cx, &self.quantizers, self.bias.then_some(1), filters)?);
+        let y = cx.node(ConvOp { window, groups }, &operands)?;
+        let y = self.activation.apply(cx, y)?;
+        self.quantizers.output(cx, y)
     }
 }

@@ -8,14 +8,15 @@ use unfloat_ir::ops::ConvTranspose;
 use unfloat_ir::{Layout, Tensor, ValueId};
 
 use super::Layer;
-use super::activation::{self, Function};
-use super::dense::{bias_constant, kernel_and_bias};
+use super::activation::Function;
+use super::dense::{bias_operand, kernel_and_bias};
 use super::kernel::KernelOrder;
 use super::window::{Geometry, Padding};
 use crate::keras::config::reader::Config;
 use crate::keras::facts::Facts;
 use crate::keras::lower::Cx;
 use crate::keras::problem::{Annotate, Outcome};
+use crate::keras::quant::layer::{Library, Quantizers};
 use crate::keras::version::{Backend, Generation};
 use crate::keras::weights::Wants;
 
@@ -29,19 +30,26 @@ struct Transpose {
     output: Option<Vec<usize>>,
     order: KernelOrder,
     theano: bool,
+    quantizers: Quantizers,
 }
 
 pub(crate) fn transpose_1d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
-    transpose(config, facts, 1)
+    transpose_of(config, facts, 1, Library::Keras)
 }
 pub(crate) fn transpose_2d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
-    transpose(config, facts, 2)
+    transpose_of(config, facts, 2, Library::Keras)
 }
 pub(crate) fn transpose_3d(config: &Config<'_>, facts: &Facts) -> Outcome<Box<dyn Layer>> {
-    transpose(config, facts, 3)
+    transpose_of(config, facts, 3, Library::Keras)
 }
 
-fn transpose(config: &Config<'_>, facts: &Facts, rank: usize) -> Outcome<Box<dyn Layer>> {
+/// Reads a transposed convolution as a library has it.
+pub(crate) fn transpose_of(
+    config: &Config<'_>,
+    facts: &Facts,
+    rank: usize,
+    library: Library,
+) -> Outcome<Box<dyn Layer>> {
     let geometry = super::conv::geometry(config, facts, rank)?;
     if geometry.padding == Padding::Causal {
         return Err(config.error("'padding': expected one of valid, same, found \"causal\""));
@@ -78,9 +86,20 @@ fn transpose(config: &Config<'_>, facts: &Facts, rank: usize) -> Outcome<Box<dyn
         Some(value) => return Err(config.expected("output_shape", "a list of extents", value)),
     };
     let bias = config.flag("use_bias", true)?;
-    let activation = activation::read(config, "activation", facts)?;
+    let activation = library.activation(config, facts)?;
+    let quantizers = Quantizers::read(config, library, &["kernel"], bias, facts)?;
     let theano = facts.backend == Backend::Theano;
-    Ok(Box::new(Transpose { geometry, filters, bias, activation, output_padding, output, order, theano }))
+    Ok(Box::new(Transpose {
+        geometry,
+        filters,
+        bias,
+        activation,
+        output_padding,
+        output,
+        order,
+        theano,
+        quantizers,
+    }))
 }
 
 fn non_negative(config: &Config<'_>, key: &str, list: &[i64], rank: usize) -> Outcome<Vec<usize>> {
@@ -120,11 +139,12 @@ impl Transpose {
 
 impl Layer for Transpose {
     fn wants(&self) -> Wants {
-        kernel_and_bias(self.bias)
+        kernel_and_bias(self.bias, &self.quantizers)
     }
 
     fn lower(&self, cx: &mut Cx<'_, '_>) -> Outcome<ValueId> {
         let x = cx.input()?;
+        let x = self.quantizers.input(cx, x)?;
         let (x, space) = self.geometry.input(cx, x)?;
         let dims = cx.dims(x);
         let channels = if self.geometry.channels_first { dims.first() } else { dims.last() };
@@ -137,17 +157,19 @@ impl Layer for Transpose {
             return Err(cx.error("the result has no cells").with_help("check output_padding and strides"));
         }
         let (kernel, filters) = (&self.geometry.kernel, self.filters);
-        let weight = cx.weight_constant("kernel", |cx| {
-            let shape = self.order.shape(kernel, channels, filters);
-            let values = cx.reordered_weight(0, &self.order.to_graph(&shape, self.theano))?;
-            let dims: Vec<usize> =
-                std::iter::once(filters).chain(kernel.iter().copied()).chain([channels]).collect();
-            Ok(Tensor::f32(dims, Layout::weight(kernel.len()), values))
-        })?;
+        let shape = self.order.shape(kernel, channels, filters);
+        let placing = self.order.placing(kernel.len(), self.theano);
+        let weight = match self.quantizers.kernel(cx, "kernel", 0, 0, &shape, &placing)? {
+            Some(weight) => weight,
+            None => cx.weight_constant("kernel", |cx| {
+                let values = cx.reordered_weight(0, &self.order.to_graph(&shape, self.theano))?;
+                let dims: Vec<usize> =
+                    std::iter::once(filters).chain(kernel.iter().copied()).chain([channels]).collect();
+                Ok(Tensor::f32(dims, Layout::weight(kernel.len()), values))
+            })?,
+        };
         let mut operands = vec![x, weight];
-        if self.bias {
-            operands.push(bias_constant(cx, 1, filters)?);
-        }
+        operands.extend(bias_operand(cx, &self.quantizers, self.bias.then_some(1), filters)?);
         let op = ConvTranspose {
             kernel: kernel.clone(),
             strides: self.geometry.strides.clone(),
@@ -157,6 +179,7 @@ impl Layer for Transpose {
             groups: 1,
         };
         let y = cx.node(op, &operands)?;
-        self.activation.apply(cx, y)
+        let y = self.activation.apply(cx, y)?;
+        self.quantizers.output(cx, y)
     }
 }

@@ -4,7 +4,10 @@
 //! out)`, transposed convolutions `(space…, out, in)`, Keras 1 with `th` ordering `(out, in, space…)`; a kernel that
 //! Theano trained is stored for true convolution and has its spatial axes reversed.
 
+use unfloat_ir::Layout;
+
 use crate::keras::container::store::Part;
+use crate::keras::quant::weights::Placing;
 
 /// Where the numbers of an array go when its axes are put in another order.
 pub(crate) struct Reorder {
@@ -108,16 +111,26 @@ impl KernelOrder {
         before.into_iter().chain(space.iter().copied()).chain(after).collect()
     }
 
-    /// A kernel of shape `shape` as `[out, space…, in]`, spatial axes reversed when `flip` is set.
-    pub fn to_graph(self, shape: &[usize], flip: bool) -> Reorder {
-        let rank = shape.len().saturating_sub(2);
+    /// Where the axes of a kernel with `rank` spatial ones go: `[out, space…, in]`.
+    pub fn placing(self, rank: usize, flip: bool) -> Placing {
+        let (order, reversed) = self.to_graph_axes(rank, flip);
+        Placing::ordered(order, reversed, Layout::weight(rank))
+    }
+
+    fn to_graph_axes(self, rank: usize, flip: bool) -> (Vec<usize>, Vec<bool>) {
         let (out, space, input): (usize, Vec<usize>, usize) = match self {
             KernelOrder::SpaceInOut => (rank + 1, (0..rank).collect(), rank),
             KernelOrder::SpaceOutIn => (rank, (0..rank).collect(), rank + 1),
             KernelOrder::OutInSpace => (0, (2..rank + 2).collect(), 1),
         };
         let order: Vec<usize> = std::iter::once(out).chain(space).chain([input]).collect();
-        let reversed: Vec<bool> = (0..order.len()).map(|axis| flip && axis > 0 && axis <= rank).collect();
+        let reversed = (0..order.len()).map(|axis| flip && axis > 0 && axis <= rank).collect();
+        (order, reversed)
+    }
+
+    /// A kernel of shape `shape` as `[out, space…, in]`, spatial axes reversed when `flip` is set.
+    pub fn to_graph(self, shape: &[usize], flip: bool) -> Reorder {
+        let (order, reversed) = self.to_graph_axes(shape.len().saturating_sub(2), flip);
         Reorder::new(shape, &order, &reversed)
     }
 }

@@ -8,15 +8,19 @@ pub(crate) mod activation;
 pub(crate) mod border;
 pub(crate) mod conv;
 pub(crate) mod conv_transpose;
+pub(crate) mod course;
 pub(crate) mod dense;
 pub(crate) mod dot;
+pub(crate) mod hgq;
 pub(crate) mod identity;
 pub(crate) mod input;
 pub(crate) mod kernel;
+pub(crate) mod larq;
 pub(crate) mod merge;
 pub(crate) mod norm;
 pub(crate) mod pool;
 pub(crate) mod preprocess;
+pub(crate) mod qkeras;
 pub(crate) mod registry;
 pub(crate) mod separable;
 pub(crate) mod shape;
@@ -45,6 +49,11 @@ pub(crate) trait Layer {
     /// Whether applying the layer to a sequence gives the sequence of its results, as `TimeDistributed` asks.
     fn maps_over_time(&self) -> bool {
         false
+    }
+
+    /// Variables that are the training's own, by name.
+    fn ignored_variables(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// Where the weights stand below the layer's own group in a numbered file.
@@ -111,6 +120,10 @@ pub(crate) fn owners<'a>(model: &'a Model, prepared: &[Prepared], path: &[usize]
                 (Prepared::Layer(layer), _) => (layer.inner_group(), Content::Leaf(layer.wants())),
                 _ => ("", Content::Leaf(Wants::Slots(Vec::new()))),
             };
+            let ignored = match prepared {
+                Prepared::Layer(layer) => layer.ignored_variables(),
+                _ => &[],
+            };
             let trainable = layer.body.as_ref().map_or_else(
                 || layer.config.get("trainable").and_then(serde_json::Value::as_bool).unwrap_or(true),
                 |body| body.trainable,
@@ -129,6 +142,7 @@ pub(crate) fn owners<'a>(model: &'a Model, prepared: &[Prepared], path: &[usize]
                 class,
                 trainable,
                 inner,
+                ignored,
                 counted: !uncounted,
                 content,
             }

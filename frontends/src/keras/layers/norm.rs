@@ -12,6 +12,9 @@ use crate::keras::config::reader::Config;
 use crate::keras::facts::Facts;
 use crate::keras::lower::Cx;
 use crate::keras::problem::{Annotate, Outcome};
+use crate::keras::quant::Quantizer;
+use crate::keras::quant::array::Array;
+use crate::keras::quant::weights::{Placing, quantized};
 use crate::keras::weights::{Slot, Wants};
 
 struct BatchNorm {
@@ -19,10 +22,20 @@ struct BatchNorm {
     eps: f32,
     scale: bool,
     center: bool,
+    /// Quantizers of gamma, beta, mean and variance.
+    quantizers: [Option<Quantizer>; 4],
 }
 
 /// Reads a BatchNormalization.
 pub(crate) fn batch_norm(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Layer>> {
+    batch_norm_with(config, [None, None, None, None])
+}
+
+/// Reads a batch normalisation whose parameters have quantizers.
+pub(crate) fn batch_norm_with(
+    config: &Config<'_>,
+    quantizers: [Option<Quantizer>; 4],
+) -> Outcome<Box<dyn Layer>> {
     if config.integer("mode", 0)? != 0 {
         let problem = config.error("'mode': only mode 0, normalisation by moving statistics, is supported");
         return Err(
@@ -48,6 +61,7 @@ pub(crate) fn batch_norm(config: &Config<'_>, _: &Facts) -> Outcome<Box<dyn Laye
         eps: config.number("epsilon", 1e-3)? as f32,
         scale: config.flag("scale", true)?,
         center: config.flag("center", true)?,
+        quantizers,
     }))
 }
 
@@ -59,8 +73,14 @@ fn parameter(
     dims: &[usize],
     layout: Layout,
     default: f32,
+    quantizer: Option<&Quantizer>,
 ) -> Outcome<ValueId> {
     match slot {
+        Some(slot) if let Some(quantizer) = quantizer => {
+            quantized(cx, role, quantizer, &Placing::vector(), |cx| {
+                Ok(Array { values: cx.weight(slot, dims)?, shape: dims.to_vec() })
+            })
+        }
         Some(slot) => cx.weight_constant(role, |cx| Ok(Tensor::f32(dims, layout, cx.weight(slot, dims)?))),
         None => cx.constant(role, dims, || Tensor::f32(dims, layout, vec![default; dims.iter().product()])),
     }
@@ -96,10 +116,11 @@ impl Layer for BatchNorm {
             slot
         };
         let (gamma, beta, mean, variance) = (slot(self.scale), slot(self.center), slot(true), slot(true));
-        let gamma = parameter(cx, "gamma", gamma, &extent, layout, 1.0)?;
-        let beta = parameter(cx, "beta", beta, &extent, layout, 0.0)?;
-        let mean = parameter(cx, "mean", mean, &extent, layout, 0.0)?;
-        let variance = parameter(cx, "variance", variance, &extent, layout, 1.0)?;
+        let [q_gamma, q_beta, q_mean, q_variance] = self.quantizers.each_ref().map(Option::as_ref);
+        let gamma = parameter(cx, "gamma", gamma, &extent, layout, 1.0, q_gamma)?;
+        let beta = parameter(cx, "beta", beta, &extent, layout, 0.0, q_beta)?;
+        let mean = parameter(cx, "mean", mean, &extent, layout, 0.0, q_mean)?;
+        let variance = parameter(cx, "variance", variance, &extent, layout, 1.0, q_variance)?;
         cx.node(BatchNormOp::new(*axis, self.eps), &[x, gamma, beta, mean, variance])
     }
 
@@ -189,9 +210,9 @@ impl Layer for LayerNorm {
         }
         let extents: Vec<usize> = axes.iter().filter_map(|axis| dims.get(*axis).copied()).collect();
         let layout = Layout::anonymous(extents.len());
-        let gamma = parameter(cx, "gamma", self.scale.then_some(0), &extents, layout, 1.0)?;
+        let gamma = parameter(cx, "gamma", self.scale.then_some(0), &extents, layout, 1.0, None)?;
         let beta_slot = self.center.then_some(usize::from(self.scale));
-        let beta = parameter(cx, "beta", beta_slot, &extents, layout, 0.0)?;
+        let beta = parameter(cx, "beta", beta_slot, &extents, layout, 0.0, None)?;
         cx.node(LayerNormOp { axes, eps: self.eps }, &[x, gamma, beta])
     }
 

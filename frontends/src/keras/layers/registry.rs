@@ -19,6 +19,8 @@ pub(crate) const LAYERS: &[(&str, Parse, &str)] = &[
     ("AveragePooling2D", super::pool::average_2d, "mean over windows"),
     ("AveragePooling3D", super::pool::average_3d, "mean over windows"),
     ("BatchNormalization", super::norm::batch_norm, "batch normalisation with its moving statistics"),
+    ("BinaryConv2D", super::course::binary_conv_2d, "convolution with weights −H and H"),
+    ("BinaryDense", super::course::binary_dense, "product with a matrix of −H and H"),
     ("Concatenate", super::merge::concatenate, "concatenation along one axis"),
     ("Conv1D", super::conv::conv_1d, "convolution"),
     ("Conv1DTranspose", super::conv_transpose::transpose_1d, "transposed convolution"),
@@ -56,6 +58,31 @@ pub(crate) const LAYERS: &[(&str, Parse, &str)] = &[
     ("Normalization", super::preprocess::normalization, "(x − mean) / deviation"),
     ("PReLU", super::activation::prelu, "the function with its learned slopes"),
     ("Permute", super::shape::permute, "transposition"),
+    ("PruneLowMagnitude", super::wrapper::pruned, "the inner layer, whose weights are pruned"),
+    ("QActivation", super::qkeras::q_activation, "the quantizer"),
+    ("QAdaptiveActivation", super::qkeras::q_adaptive, "the quantizer for the range that the file holds"),
+    ("QAveragePooling2D", super::pool::q_average_2d, "mean over windows by a quantized factor"),
+    ("QBatchNormalization", super::qkeras::q_batch_norm, "batch normalisation with quantized parameters"),
+    ("QConv1D", super::qkeras::q_conv_1d, "convolution with quantized weights"),
+    ("QConv2D", super::qkeras::q_conv_2d, "convolution with quantized weights"),
+    ("QConv2DBatchnorm", super::qkeras::q_conv_2d_folded, "convolution with folded, then quantized weights"),
+    ("QConv2DTranspose", super::qkeras::q_conv_2d_transpose, "transposed convolution with quantized weights"),
+    ("QDense", super::qkeras::q_dense, "product with a matrix of quantized weights"),
+    ("QDenseBatchnorm", super::qkeras::q_dense_folded, "product with folded, then quantized weights"),
+    ("QDepthwiseConv2D", super::qkeras::q_depthwise_2d, "depthwise convolution with quantized weights"),
+    ("QDepthwiseConv2DBatchnorm", super::qkeras::q_depthwise_2d_folded, "the same, folded, then quantized"),
+    ("QGlobalAveragePooling2D", super::pool::q_global_average_2d, "mean over space by a quantized factor"),
+    ("QSeparableConv1D", super::qkeras::q_separable_1d, "separable convolution with quantized weights"),
+    ("QSeparableConv2D", super::qkeras::q_separable_2d, "separable convolution with quantized weights"),
+    ("QuantConv1D", super::larq::quant_conv_1d, "convolution with quantized input and weights"),
+    ("QuantConv2D", super::larq::quant_conv_2d, "convolution with quantized input and weights"),
+    ("QuantConv2DTranspose", super::larq::quant_conv_2d_transpose, "transposed convolution, likewise"),
+    ("QuantConv3D", super::larq::quant_conv_3d, "convolution with quantized input and weights"),
+    ("QuantConv3DTranspose", super::larq::quant_conv_3d_transpose, "transposed convolution, likewise"),
+    ("QuantDense", super::larq::quant_dense, "product of a quantized input with quantized weights"),
+    ("QuantDepthwiseConv2D", super::larq::quant_depthwise_2d, "depthwise convolution, likewise"),
+    ("QuantSeparableConv1D", super::larq::quant_separable_1d, "separable convolution, likewise"),
+    ("QuantSeparableConv2D", super::larq::quant_separable_2d, "separable convolution, likewise"),
     ("RandomBrightness", super::identity::identity, "identity in inference"),
     ("RandomContrast", super::identity::identity, "identity in inference"),
     ("RandomFlip", super::identity::identity, "identity in inference"),
@@ -74,6 +101,8 @@ pub(crate) const LAYERS: &[(&str, Parse, &str)] = &[
     ("SpatialDropout2D", super::identity::identity, "identity in inference"),
     ("SpatialDropout3D", super::identity::identity, "identity in inference"),
     ("Subtract", super::merge::subtract, "difference"),
+    ("TernaryConv2D", super::course::ternary_conv_2d, "convolution with weights −H, 0 and H"),
+    ("TernaryDense", super::course::ternary_dense, "product with a matrix of −H, 0 and H"),
     ("ThresholdedReLU", super::activation::thresholded_relu, "the function"),
     ("TimeDistributed", super::wrapper::time_distributed, "the inner layer over the sequence"),
     ("UpSampling1D", super::border::up_sampling_1d, "repetition"),
@@ -82,6 +111,12 @@ pub(crate) const LAYERS: &[(&str, Parse, &str)] = &[
     ("ZeroPadding1D", super::border::zero_padding_1d, "zeros at the borders"),
     ("ZeroPadding2D", super::border::zero_padding_2d, "zeros at the borders"),
     ("ZeroPadding3D", super::border::zero_padding_3d, "zeros at the borders"),
+    ("hgq>QBatchNormalization", super::hgq::batch_norm, "quantized factor and offset of each channel"),
+    ("hgq>QConv1D", super::hgq::conv_1d, "convolution with quantized input and weights"),
+    ("hgq>QConv2D", super::hgq::conv_2d, "convolution with quantized input and weights"),
+    ("hgq>QConv3D", super::hgq::conv_3d, "convolution with quantized input and weights"),
+    ("hgq>QDense", super::hgq::dense, "product of a quantized input with quantized weights"),
+    ("hgq>Quantizer", super::hgq::quantizer, "the quantizer"),
 ];
 
 /// What to use instead of classes that are not supported.
@@ -126,9 +161,15 @@ const INSTEAD: &[(&str, &str)] = &[
     ("Highway", "nearest: Dense, Multiply and Add"),
     ("SReLU", "nearest: ReLU with max_value, negative_slope and threshold"),
     (
-        "PruneLowMagnitude",
-        "remove the wrapper with `tfmot.sparsity.keras.strip_pruning(model)` and save again",
+        "FixedPointQuantizer",
+        "the first HGQ's files are not supported; nearest: HGQ2's QDense, QConv2D in a .keras file",
     ),
+    ("QuantLocallyConnected1D", "nearest: QuantConv1D, which shares its kernel"),
+    ("QuantLocallyConnected2D", "nearest: QuantConv2D, which shares its kernel"),
+    ("QSimpleRNN", "recurrent layers are not supported; nearest: QConv1D with padding='causal'"),
+    ("QLSTM", "recurrent layers are not supported; nearest: QConv1D with padding='causal'"),
+    ("QGRU", "recurrent layers are not supported; nearest: QConv1D with padding='causal'"),
+    ("QBidirectional", "recurrent layers are not supported; nearest: QConv1D"),
 ];
 
 /// Reads the configuration of a layer: type checks that concern all, the layer's own reader, then the unread keys.
@@ -140,7 +181,9 @@ pub(crate) fn read(
 ) -> Outcome<Box<dyn Layer>> {
     let Some(parse) = find(class) else { return Err(unsupported(class, config)) };
     findings.extend(check_dtype(config)?);
-    let layer = parse(config, facts)?;
+    let layer = parse(config, facts);
+    findings.extend(config.take_notes());
+    let layer = layer?;
     config.finish()?;
     Ok(layer)
 }
@@ -163,8 +206,13 @@ pub(crate) fn unsupported(class: &str, config: &Config<'_>) -> Box<Diagnostic> {
             .with_help(format!("it is an operator in the code of the model; nearest layer: {near}"));
     }
     match nearest(&shown) {
-        Some(near) => problem.with_help(format!("nearest supported layer: {near}")),
-        None => problem.with_help("a custom layer's code is not in the file; say it with built-in layers"),
+        Some(near) => problem.with_help(format!(
+            "nearest supported layer: {near}; if it computes what that one does, say so with --layer-map FILE.toml"
+        )),
+        None => problem.with_help(
+            "a custom layer's code is not in the file; say which layer it is with --layer-map FILE, or say it with \
+             built-in layers",
+        ),
     }
 }
 
@@ -247,8 +295,8 @@ mod tests {
 
     #[test]
     fn an_unsupported_class_gets_the_nearest_supported_one() {
-        assert_eq!(nearest("QDense"), Some("Dense"));
-        assert_eq!(nearest("QSeparableConv2D"), Some("SeparableConv2D"));
+        assert_eq!(nearest("MyQDense"), Some("QDense"));
+        assert_eq!(nearest("MySeparableConv2D"), Some("SeparableConv2D"));
         assert_eq!(nearest("MaxPoling2D"), Some("MaxPooling2D"));
         assert_eq!(nearest("MyThing"), None);
         assert_eq!(edits("kitten", "sitting"), 3);

@@ -3,7 +3,7 @@
 //! In: a padding rule and extents. Out: cells before and after. `same` means different cells to TensorFlow and to
 //! Theano, and among Theano's layers to convolution and to pooling.
 
-use unfloat_ir::ops::Window;
+use unfloat_ir::ops::{Pad, PadMode, Window};
 use unfloat_ir::{Layout, ValueId};
 
 use crate::keras::config::reader::Config;
@@ -115,6 +115,28 @@ impl Geometry {
         let dims = cx.dims(x);
         let space = if self.channels_first { dims.get(1..) } else { dims.get(..self.rank) };
         Ok((x, space.unwrap_or_default().to_vec()))
+    }
+
+    /// The input and the window over it, when padded cells hold `pad`: where that is not 0, `same` pads before.
+    pub fn padded_window(
+        &self,
+        cx: &mut Cx<'_, '_>,
+        x: ValueId,
+        space: &[usize],
+        pad: f32,
+    ) -> Outcome<(ValueId, Window)> {
+        let window = self.window(space);
+        if pad == 0.0 || self.padding != Padding::Same {
+            return Ok((x, window));
+        }
+        let around = |cells: &[usize]| -> Vec<usize> {
+            let (before, after) = if self.channels_first { (Some(0), None) } else { (None, Some(0)) };
+            before.into_iter().chain(cells.iter().copied()).chain(after).collect()
+        };
+        let (before, after) = (around(&window.pads_begin), around(&window.pads_end));
+        let x = cx.node(Pad { before, after, mode: PadMode::Constant(pad) }, &[x])?;
+        let none = vec![0; self.rank];
+        Ok((x, window.pads(none.clone(), none)))
     }
 
     /// The window over an input of the given spatial extents.

@@ -134,7 +134,8 @@ type Shares = Vec<(Vec<usize>, Vec<String>)>;
 fn distribute(source: &WeightSource, owner: &Owner<'_>, group: &Group) -> Result<Shares, Box<Diagnostic>> {
     let all = leaves(owner);
     let total: usize = all.iter().map(|leaf| leaf.wants.slots().len()).sum();
-    let arrays: Vec<&str> = group.arrays.iter().map(String::as_str).collect();
+    let ignored = |array: &str| all.iter().any(|leaf| leaf.ignored.contains(&variable_name(array)));
+    let arrays: Vec<&str> = group.arrays.iter().map(String::as_str).filter(|array| !ignored(array)).collect();
     let places = if all.len() == 1 { None } else { by_layer_name(&all, &arrays) };
     let places = match places {
         Some(places) => places,

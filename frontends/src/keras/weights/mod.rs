@@ -20,16 +20,26 @@ pub(crate) struct Slot {
     pub name: &'static str,
     /// Whether training changes it; decides the order in which nested models file their weights.
     pub trainable: bool,
+    /// Group below the layer's own in a numbered file: empty, `batchnorm`, `kq/quantizer`.
+    pub group: &'static str,
 }
 
 impl Slot {
     /// A weight that training changes.
     pub const fn trainable(name: &'static str) -> Slot {
-        Slot { name, trainable: true }
+        Slot { name, trainable: true, group: "" }
     }
     /// A statistic.
     pub const fn fixed(name: &'static str) -> Slot {
-        Slot { name, trainable: false }
+        Slot { name, trainable: false, group: "" }
+    }
+    /// A statistic of something inside of the layer.
+    pub const fn within(group: &'static str, name: &'static str) -> Slot {
+        Slot { name, trainable: false, group }
+    }
+    /// The same, changed by training.
+    pub const fn trained(self) -> Slot {
+        Slot { trainable: true, ..self }
     }
 }
 
@@ -56,6 +66,8 @@ pub(crate) struct Owner<'a> {
     pub trainable: bool,
     /// Where its weights stand below its own group in a numbered file: empty, or `layer` in a wrapper.
     pub inner: &'static str,
+    /// Variables that are the training's own, by name; they do not matter.
+    pub ignored: &'static [&'static str],
     /// False for layers that are not counted in a numbered file.
     pub counted: bool,
     /// What the layer holds.
@@ -94,12 +106,15 @@ pub(crate) struct Leaf<'o> {
     pub path: &'o [usize],
     pub name: &'o str,
     pub wants: &'o Wants,
+    pub ignored: &'static [&'static str],
 }
 
 /// All leaves below `owner`, in order.
 pub(crate) fn leaves<'o>(owner: &'o Owner<'_>) -> Vec<Leaf<'o>> {
     match &owner.content {
-        Content::Leaf(wants) => vec![Leaf { path: &owner.path, name: owner.name, wants }],
+        Content::Leaf(wants) => {
+            vec![Leaf { path: &owner.path, name: owner.name, wants, ignored: owner.ignored }]
+        }
         Content::Model(owners) => owners.iter().flat_map(leaves).collect(),
     }
 }

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use unfloat_ir::Diagnostic;
+
 use super::{Assigned, Content, Owner, Wants};
 use crate::keras::container::WeightSource;
 use crate::keras::container::store::{ReadError, join, scalar_string};
@@ -51,30 +53,61 @@ impl Walk<'_> {
         let Content::Leaf(wants) = &owner.content else { return };
         let slots = wants.slots();
         self.check_name(owner, &join(path, "vars"));
-        let vars =
-            if owner.inner.is_empty() { join(path, "vars") } else { format!("{path}/{}/vars", owner.inner) };
-        let found = if self.source.store.has_group(&vars) { self.numbers(&vars) } else { Ok(0) };
+        let base = if owner.inner.is_empty() { path.to_owned() } else { join(path, owner.inner) };
+        let mut groups: Vec<&str> = vec![""];
+        for slot in slots {
+            if !groups.contains(&slot.group) {
+                groups.push(slot.group);
+            }
+        }
+        let mut found: BTreeMap<&str, std::vec::IntoIter<String>> = BTreeMap::new();
+        for group in groups {
+            let names: Vec<&str> =
+                slots.iter().filter(|slot| slot.group == group).map(|slot| slot.name).collect();
+            let at = if group.is_empty() { base.clone() } else { join(&base, group) };
+            match self.arrays_of(&join(&at, "vars"), &names, owner.ignored) {
+                Ok(arrays) => {
+                    found.insert(group, arrays.into_iter());
+                }
+                Err(problem) => {
+                    self.out.findings.push(*problem.in_layer(owner.title.clone()));
+                    return;
+                }
+            }
+        }
+        let arrays: Vec<String> =
+            slots.iter().filter_map(|slot| found.get_mut(slot.group).and_then(Iterator::next)).collect();
+        self.out.arrays.insert(owner.path.clone(), arrays);
+    }
+
+    /// The arrays of one group, which must be as many as the names.
+    fn arrays_of(
+        &self,
+        vars: &str,
+        names: &[&str],
+        ignored: &[&str],
+    ) -> Result<Vec<String>, Box<Diagnostic>> {
+        let found = if self.source.store.has_group(vars) { self.numbers(vars, ignored) } else { Ok(0) };
         let problem = match found {
-            Ok(count) if count == slots.len() => {
-                let arrays = (0..count).map(|index| join(&vars, &index.to_string())).collect();
-                self.out.arrays.insert(owner.path.clone(), arrays);
-                return;
+            // A counter of the training, if it is numbered at all, comes last.
+            Ok(count) if (names.len()..=names.len() + ignored.len()).contains(&count) => {
+                return Ok((0..names.len()).map(|index| join(vars, &index.to_string())).collect());
             }
             Ok(count) => {
-                let names: Vec<&str> = slots.iter().map(|slot| slot.name).collect();
                 let wanted = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                format!("expected {} weights ({wanted}), found {count}", slots.len())
+                format!("expected {} weights ({wanted}), found {count}", names.len())
             }
             Err(reason) => format!("damaged weights: {reason}"),
         };
-        self.out.findings.push(*error(&self.source.label, vars, problem).in_layer(owner.title.clone()));
+        Err(error(&self.source.label, vars, problem))
     }
 
     /// Count of the arrays `0`, `1`, … of a group; gaps are errors.
-    fn numbers(&self, vars: &str) -> Result<usize, ReadError> {
+    fn numbers(&self, vars: &str, ignored: &[&str]) -> Result<usize, ReadError> {
         let members = self.source.store.members(vars)?;
         let mut numbers = BTreeSet::new();
-        for member in members.iter().filter(|member| !member.is_group) {
+        let counts = |name: &str| !ignored.contains(&name);
+        for member in members.iter().filter(|member| !member.is_group && counts(&member.name)) {
             let number = member
                 .name
                 .parse::<usize>()
@@ -123,7 +156,7 @@ impl Walk<'_> {
         };
         for member in members.iter().filter(|member| member.is_group && !known.contains(&member.name)) {
             let vars = format!("{base}/{}/vars", member.name);
-            let count = if store.has_group(&vars) { self.numbers(&vars).unwrap_or(1) } else { 0 };
+            let count = if store.has_group(&vars) { self.numbers(&vars, &[]).unwrap_or(1) } else { 0 };
             if count > 0 {
                 let message = format!("{count} weights belong to no layer of the architecture");
                 self.out.findings.push(*error(&self.source.label, vars, message));

@@ -14,7 +14,17 @@ fn source(store: MemoryStore, scheme: Scheme) -> WeightSource {
 
 fn owner<'a>(path: &[usize], name: &'a str, class: &'a str, content: Content<'a>) -> Owner<'a> {
     let title = format!("{name} ({class})");
-    Owner { path: path.to_vec(), name, title, class, trainable: true, inner: "", counted: true, content }
+    Owner {
+        path: path.to_vec(),
+        name,
+        title,
+        class,
+        trainable: true,
+        inner: "",
+        ignored: &[],
+        counted: true,
+        content,
+    }
 }
 
 fn dense<'a>(path: &[usize], name: &'a str) -> Owner<'a> {

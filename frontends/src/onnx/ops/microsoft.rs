@@ -3,8 +3,8 @@
 //! QGemm sums integers exactly, as the operators of ONNX do. The others are the function of floats between a
 //! `dequantize` and a `quantize`, which is how onnxruntime computes them, by tables of all codes or by element.
 
-use unfloat_ir::Rounding;
 use unfloat_ir::ops::{Binary, Quantize, QuantizeOrder, Reduce, ReduceFn, Unary};
+use unfloat_ir::{Overflow, Rounding};
 
 use super::binary::cast;
 use super::gemm;
@@ -95,7 +95,13 @@ pub(super) fn qlinear_average_pool(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>>
     let y = y.first().ok_or_else(|| Fault::from("expected one result"))?;
     let (scale, zero, to) = target(cx, y, 3, default)?;
     let order = QuantizeOrder::ClampThenRound;
-    let op = Quantize { to: to.elem(), narrow: false, rounding: Rounding::HalfEven, order };
+    let op = Quantize {
+        to: to.elem(),
+        narrow: false,
+        rounding: Rounding::HalfEven,
+        overflow: Overflow::Saturate,
+        order,
+    };
     Ok(vec![cx.apply(op, &[y, &scale, &zero])?.with_dtype(to)])
 }
 
