@@ -132,7 +132,9 @@ impl Maker {
         let pair = if self.flip() { [x, other] } else { [other, x] };
         match self.below(3) {
             0 => {
-                let f = [Binary::Sub, Binary::Max, Binary::Mul, Binary::Div][self.below(4)];
+                let all = [Binary::Sub, Binary::Max, Binary::Mul, Binary::Div];
+                // Two sums or products of floats with constants become one, which rounds once.
+                let f = if elem.is_float() { Binary::Max } else { all[self.below(4)] };
                 self.add(f, &pair)
             }
             1 => {
