@@ -62,6 +62,9 @@ pub struct Import {
     /// A constant in place of an ONNX model's input. May be given several times.
     #[arg(long, value_name = "INPUT=FILE.npy", value_parser = named::<PathBuf>)]
     pub constant: Vec<(String, PathBuf)>,
+    /// What is computed with the tensors of a checkpoint: the layers in TOML, as docs/pytorch-architecture.md describes.
+    #[arg(long, value_name = "FILE.toml")]
+    pub arch: Option<PathBuf>,
     /// Which part of a checkpoint is the model, `state_dict` or `nets[0]`, when it holds several; `.` for everything.
     #[arg(long, value_name = "PATH")]
     pub key: Option<String>,

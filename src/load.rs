@@ -17,7 +17,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use unfloat_frontends::keras::{self, KerasOptions, ModelFile};
 use unfloat_frontends::onnx::{self, BatchAxis, OnnxFile, OnnxOptions, ReadSeek, Siblings};
-use unfloat_frontends::pytorch;
+use unfloat_frontends::pytorch::arch::{ArchitectureFile, assemble};
+use unfloat_frontends::pytorch::mistaken;
 use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Tensor};
 
 /// The formats, by what a file begins with.
@@ -27,6 +28,8 @@ enum Format {
     Keras,
     Uir,
     Onnx,
+    /// PyTorch's tensors in any container.
+    Checkpoint,
 }
 
 /// Bytes at the beginning of a file that tell its format.
@@ -76,7 +79,11 @@ pub fn load_with_source(path: &Path, import: &Import) -> Result<(Graph, Value), 
 /// The graph, and the files that it came from.
 fn load(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnostics> {
     if let Some(format) = checkpoint::recognise(path)? {
-        return Err(checkpoint::needs_architecture(path, format).into());
+        let Some(arch) = &import.arch else {
+            return Err(checkpoint::needs_architecture(path, format).into());
+        };
+        misplaced(Format::Checkpoint, import).into_result(())?;
+        return assembled(path, arch, import);
     }
     let format = format_of(path)?;
     misplaced(format, import).into_result(())?;
@@ -84,6 +91,8 @@ fn load(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnosti
         Format::Uir => Ok((uir::read(path)?, vec![path.to_path_buf()])),
         Format::Keras => keras(path, import),
         Format::Onnx => onnx(path, import),
+        // Told apart above.
+        Format::Checkpoint => Err(Diagnostics::new()),
     }
 }
 
@@ -97,7 +106,7 @@ fn format_of(path: &Path) -> Result<Format, Diagnostic> {
         return Err(Diagnostic::error(at(), "the file is empty").help(READ));
     }
     format(&head).ok_or_else(|| {
-        if let Some(what) = pytorch::mistaken(&head) {
+        if let Some(what) = mistaken(&head) {
             return Diagnostic::error(at(), what).help(READ);
         }
         let head: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
@@ -119,9 +128,8 @@ fn misplaced(format: Format, import: &Import) -> Diagnostics {
     check(import.batch.is_some(), "--batch", Format::Onnx, "ONNX models");
     check(!import.dim.is_empty(), "--dim", Format::Onnx, "ONNX models");
     check(!import.constant.is_empty(), "--constant", Format::Onnx, "ONNX models");
-    if import.key.is_some() {
-        found.push(fault("--key is for checkpoints, which this model is not"));
-    }
+    check(import.key.is_some(), "--key", Format::Checkpoint, "checkpoints");
+    check(import.arch.is_some(), "--arch", Format::Checkpoint, "checkpoints");
     found
 }
 
@@ -142,6 +150,17 @@ fn keras(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnost
     let imported = keras::import(model, weights.flatten(), &KerasOptions { backend })?;
     show(&Diagnostics(imported.warnings));
     Ok((imported.graph, paths))
+}
+
+/// A checkpoint's tensors, connected as an architecture says.
+fn assembled(path: &Path, arch: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnostics> {
+    let file = ArchitectureFile { label: base_name(arch), bytes: read_file(arch)? };
+    let read = checkpoint::read(path, import.key.as_deref())?;
+    let assembled = assemble(&read.state, &file, &default_name(path))?;
+    show(&Diagnostics(assembled.warnings));
+    let mut paths = checkpoint::files(path)?;
+    paths.push(arch.to_path_buf());
+    Ok((assembled.graph, paths))
 }
 
 fn onnx(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnostics> {
@@ -183,7 +202,7 @@ fn onnx_file(path: &Path) -> Result<(OnnxFile, Folder), Diagnostic> {
 
 /// A tensor as a model's file has it, where the file names its tensors and the graph's may be rearranged ones.
 pub fn stored_tensor(path: &Path, name: &str) -> Result<Option<Tensor>, Diagnostics> {
-    if format_of(path)? != Format::Onnx {
+    if checkpoint::recognise(path)?.is_some() || format_of(path)? != Format::Onnx {
         return Ok(None);
     }
     let (file, folder) = onnx_file(path)?;

@@ -19,7 +19,7 @@ pub fn run(args: &Inspect) -> CommandResult {
         let names: Vec<&str> = Stage::ALL.iter().map(|s| s.name()).collect();
         fault(format!("--stage: expected one of {}, found `{}`", names.join(", "), args.stage))
     })?;
-    if checkpoint::recognise(&args.model)?.is_some() {
+    if args.import.arch.is_none() && checkpoint::recognise(&args.model)?.is_some() {
         return checkpoint_tensors(args);
     }
     if let Some(name) = &args.tensor
