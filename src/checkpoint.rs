@@ -41,6 +41,16 @@ pub fn read(path: &Path, key: Option<&str>) -> Result<Checkpoint, Diagnostics> {
     Ok(checkpoint)
 }
 
+/// The files that a checkpoint is made of, sorted.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut files: Vec<PathBuf> = arrays(path)?.into_iter().map(|name| path.join(name)).collect();
+    files.sort();
+    Ok(files)
+}
+
 /// Why a checkpoint alone cannot be converted or run.
 pub fn needs_architecture(path: &Path, format: Format) -> Diagnostic {
     let at = Location::file(path.display().to_string());
@@ -49,16 +59,6 @@ pub fn needs_architecture(path: &Path, format: Format) -> Diagnostic {
         "say how the layers are connected, with --arch FILE.toml; `unfloat inspect` lists the tensors. \
          A model that was exported as ONNX needs neither",
     )
-}
-
-/// The files of a checkpoint, sorted: itself, or the arrays of a folder.
-pub fn files(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_path_buf()]);
-    }
-    let mut names = arrays(path)?;
-    names.sort();
-    Ok(names.into_iter().map(|name| path.join(name)).collect())
 }
 
 fn open(path: &Path) -> io::Result<BufReader<File>> {

@@ -70,12 +70,12 @@ pub struct Import {
     /// A constant in place of an ONNX model's input. May be given several times.
     #[arg(long, value_name = "INPUT=FILE.npy", value_parser = named::<PathBuf>)]
     pub constant: Vec<(String, PathBuf)>,
+    /// What is computed with the tensors of a checkpoint: the layers in TOML, as docs/pytorch-architecture.md describes.
+    #[arg(long, value_name = "FILE.toml")]
+    pub arch: Option<PathBuf>,
     /// Which part of a checkpoint is the model, `state_dict` or `nets[0]`, when it holds several; `.` for everything.
     #[arg(long, value_name = "PATH")]
     pub key: Option<String>,
-    /// What a checkpoint's tensors are for: a description of the layers in TOML, as python/unfloat_export.py writes it.
-    #[arg(long, value_name = "FILE.toml")]
-    pub arch: Option<PathBuf>,
 }
 
 /// What the weights of a file by Larq are.

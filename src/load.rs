@@ -226,7 +226,7 @@ fn onnx_file(path: &Path) -> Result<(OnnxFile, Folder), Diagnostic> {
 
 /// A tensor as a model's file has it, where the file names its tensors and the graph's may be rearranged ones.
 pub fn stored_tensor(path: &Path, name: &str) -> Result<Option<Tensor>, Diagnostics> {
-    if format_of(path)? != Format::Onnx {
+    if checkpoint::recognise(path)?.is_some() || format_of(path)? != Format::Onnx {
         return Ok(None);
     }
     let (file, folder) = onnx_file(path)?;
