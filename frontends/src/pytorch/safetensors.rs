@@ -31,7 +31,7 @@ const MAX_HEADER: u64 = 100_000_000;
 pub(crate) fn begins(head: &[u8], size: u64) -> bool {
     let Some((length, rest)) = head.split_first_chunk::<8>() else { return false };
     let length = u64::from_le_bytes(*length);
-    rest.first() == Some(&b'{') && length >= 2 && length <= MAX_HEADER && length <= size - 8
+    rest.first() == Some(&b'{') && (2..=MAX_HEADER.min(size.saturating_sub(8))).contains(&length)
 }
 
 /// A tensor of the header.

@@ -9,9 +9,9 @@ use super::{Id, Input, Object, Pickle, Record, Span, text};
 
 /// Reads one pickle, up to its `STOP`.
 pub(crate) fn parse(input: &mut Input<'_>) -> Result<Pickle, String> {
-    let mut machine = Machine::default();
     // Things without parts are made once.
-    machine.records = vec![Record::None, Record::Bool(false), Record::Bool(true), Record::Tuple(Vec::new())];
+    let records = vec![Record::None, Record::Bool(false), Record::Bool(true), Record::Tuple(Vec::new())];
+    let mut machine = Machine { records, ..Machine::default() };
     loop {
         let at = input.position();
         let opcode = input.byte().map_err(|e| format!("offset {at}: no opcode: {e}"))?;
