@@ -101,7 +101,7 @@ pub fn assemble(state: &StateDict, file: &ArchitectureFile, name: &str) -> Resul
 /// Whether a tensor that the layer cannot be without is missing.
 fn lacks(decl: &Decl, layer: &dyn Layer, tensors: &Tensors<'_>) -> bool {
     let there = |part: &&str| tensors.get(&full_key(&decl.key, part)).is_some();
-    layer.tensors().iter().any(|wanted| wanted.needed && !wanted.parts.iter().any(|p| there(&p)))
+    layer.tensors().iter().any(|wanted| wanted.needed && !wanted.parts.iter().any(there))
 }
 
 /// Keys that are missing, and, where every layer is known, keys that no layer has.

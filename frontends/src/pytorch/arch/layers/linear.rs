@@ -20,7 +20,7 @@ struct Linear {
 }
 
 impl Linear {
-    fn new(p: &mut Parameters<'_>, form: Form, binarises: Option<Input>) -> Box<dyn Layer> {
+    fn layer(p: &mut Parameters<'_>, form: Form, binarises: Option<Input>) -> Box<dyn Layer> {
         let (in_features, out_features) = (p.size("in_features", 1), p.size("out_features", 1));
         let bias = p.flag("bias").unwrap_or(true);
         Box::new(Self { in_features, out_features, bias, form, binarises })
@@ -60,13 +60,13 @@ impl Layer for Linear {
 
 /// Reads a `Linear`.
 pub(super) fn linear(p: &mut Parameters<'_>) -> Box<dyn Layer> {
-    Linear::new(p, Form::Real, None)
+    Linear::layer(p, Form::Real, None)
 }
 
 /// Reads a `QuantizedLinear`.
 pub(super) fn quantized(p: &mut Parameters<'_>) -> Box<dyn Layer> {
     let form = Form::quantized(p);
-    Linear::new(p, form, None)
+    Linear::layer(p, form, None)
 }
 
 /// Features that a binarising dense layer takes for an MNIST image's and leaves as they are.
@@ -75,5 +75,5 @@ const IMAGE_FEATURES: usize = 784;
 /// Reads a `BinarizeLinear`.
 pub(super) fn binarize(p: &mut Parameters<'_>) -> Box<dyn Layer> {
     let input = Input::new(p, IMAGE_FEATURES);
-    Linear::new(p, Form::Sign, Some(input))
+    Linear::layer(p, Form::Sign, Some(input))
 }

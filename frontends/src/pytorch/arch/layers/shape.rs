@@ -228,7 +228,7 @@ struct Pad {
 /// Reads a `Pad`, torch's functional one in mode `constant`.
 pub(super) fn pad(p: &mut Parameters<'_>) -> Box<dyn Layer> {
     let pad = p.ints("pad").unwrap_or_default();
-    if pad.is_empty() || pad.len() % 2 != 0 || pad.iter().any(|&n| n < 0) {
+    if pad.is_empty() || !pad.len().is_multiple_of(2) || pad.iter().any(|&n| n < 0) {
         p.fail("`pad`: expected an even number of sizes, the last axis first: `[left, right, top, bottom]`");
     }
     let pad = pad.iter().filter_map(|&n| usize::try_from(n).ok()).collect();
