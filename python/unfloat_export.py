@@ -5,706 +5,1138 @@ Copy this file beside your training script; it needs torch and numpy only.
     from unfloat_export import export
     export(model, torch.zeros(1, 3, 32, 32), "net")
 
-The model is traced with torch.fx (in eval mode) and each call becomes a line of the TOML, which is meant to be read and
-mended by hand. What cannot be expressed is refused, all of it at once (ExportError). A module of your own whose inside
+In: a model, and one example of each input with the batch as its first axis. Out: the state dict, keys as they are, and the
+layers in the order in which they run, as `model.eval()` runs them. The model itself is not changed.
+
+How: the model is traced with torch.fx and run on the example, on one more sample, and on random numbers. What is written is
+held to these runs: the trace gives what the model gives, no layer mixes samples, and modules of the binary and fixed-point
+courses (`BinarizeConv2d`, `BinarySign`, `Int8Float`, ...), which are known by the names of their classes, compute what unfloat
+understands by these names, exact zeros included.
+
+What cannot be expressed is refused, all of it at once (ExportError), and nothing is written. A module of your own whose inside
 cannot be traced is written as a layer of its class' name; `export` returns those names, and `kinds` maps them:
 
-    export(model, x, "net", kinds={"MyBinaryConv": "BinarizeConv2d"})
-    export(model, x, "net", kinds={"MyQuant": lambda m: ("FixedPoint", {"bits": m.bits, "frac": m.frac})})
+    export(model, x, "net", kinds={"MyBinaryConv": "BinarizeConv2d"})                                  # compared with the rule
+    export(model, x, "net", kinds={"MyQuant": lambda m: ("FixedPoint", {"bits": m.bits, "frac": m.frac})})   # taken as it is
 """
 
+import collections
+import copy
+import inspect
+import io
 import json
-import operator
+import math
+import os
 import zipfile
 
 import numpy as np
 import torch
 import torch.fx
 import torch.nn.functional as F
+from torch import nn
 
 __all__ = ["export", "ExportError"]
 
 
 class ExportError(Exception):
-    """What the model has that the architecture file cannot say."""
+    """Everything that keeps a model from being written."""
+
+    def __init__(self, problems):
+        self.problems = problems
+        lines = "\n".join(f"  {i}. {p}" for i, p in enumerate(problems, 1))
+        super().__init__(f"the model was not written, for {len(problems)} reason(s):\n{lines}")
 
 
-class Cannot(Exception):
-    """Why one call cannot be expressed."""
+class Refusal(Exception):
+    """Why one layer cannot be written."""
 
 
-# ---------------------------------------------------------------- modules
+def export(model, example_input, path, *, kinds=None, drop_unused=False):
+    """Writes `path`.npz and `path`.toml; returns the modules whose kind is to be mended by hand.
+
+    `example_input` is a tensor, or a tuple of them, in the order of the parameters of `forward`. `kinds` maps classes of yours
+    to kinds of unfloat's, by name or by a function of the module. With `drop_unused`, tensors of the state dict that no layer
+    reads are left out instead of being refused.
+    """
+    kinds = dict(kinds or {})
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        model = model.module
+    model = getattr(model, "_orig_mod", model)
+    if Tracer(kinds).is_leaf_module(model, ""):
+        model = nn.Sequential(model).train(model.training)
+    inputs = list(example_input) if isinstance(example_input, (tuple, list)) else [example_input]
+    state = {key: tensor.detach().cpu().clone() for key, tensor in model.state_dict().items()}
+    problems = first_problems(model, inputs, state, kinds)
+    if problems:
+        raise ExportError(problems)
+    writer = Writer(copy.deepcopy(model).cpu().eval(), [x.detach().cpu().clone() for x in inputs], state, kinds)
+    with torch.no_grad():
+        text, arrays = writer.run(drop_unused)
+    files = {f"{path}.npz": npz(arrays), f"{path}.toml": text.encode("utf-8")}
+    for file, data in files.items():
+        with open(f"{file}.part", "wb") as f:
+            f.write(data)
+    for file in files:
+        os.replace(f"{file}.part", file)
+    if writer.unknown:
+        print(f"mend by hand in {path}.toml: {', '.join(writer.unknown)}")
+    return writer.unknown
 
 
-def keep(module, defaults, **other):
-    """The attributes that are not torch's defaults."""
-    found = {}
-    for name, default in defaults.items():
-        value = getattr(module, name)
-        value = list(value) if isinstance(value, (tuple, torch.Size)) else value
-        if isinstance(value, list) and value and all(v == value[0] for v in value):
-            value = value[0]
-        if value is not None and value != default:
-            found[name] = value
-    found.update(other)
-    return found
+def first_problems(model, inputs, state, custom):
+    """What can be seen before anything runs."""
+    problems = []
+    for i, x in enumerate(inputs):
+        if not isinstance(x, torch.Tensor) or x.dtype != torch.float32 or x.dim() < 1 or 0 in x.shape:
+            problems.append(f"example input {i}: expected a float32 tensor with the batch as its first axis, at least one sample")
+        elif x.shape[0] != inputs[0].shape[0]:
+            problems.append(f"example input {i}: has {x.shape[0]} samples, input 0 has {inputs[0].shape[0]}")
+    if not inputs:
+        problems.append("there is no example input")
+    for cls, kind in custom.items():
+        if not callable(kind) and kind not in CUSTOM:
+            problems.append(f'kinds: "{cls}" is said to be "{kind}"; expected one of {", ".join(CUSTOM)}, or a function of the module')
+    for key, tensor in state.items():
+        if tensor.is_floating_point() and tensor.dtype != torch.float32 or tensor.is_complex() or tensor.is_quantized:
+            problems.append(f"tensor {key}: is {tensor.dtype}, expected torch.float32; call model.float() first")
+    for path, module in model.named_modules():
+        where = f"module {path or '(the model)'} ({type(module).__name__})"
+        if hasattr(module, "parametrizations"):
+            problems.append(f"{where}: has parametrizations; bake them in with "
+                            "torch.nn.utils.parametrize.remove_parametrizations(module, NAME)")
+        if module._forward_hooks or module._forward_pre_hooks:
+            problems.append(f"{where}: has forward hooks, which the file cannot express; remove them first")
+    return problems
 
 
-def conv(module):
-    if module.padding_mode != "zeros":
-        raise Cannot(f"padding_mode {module.padding_mode!r}; only zeros are supported")
-    names = {"in_channels": None, "out_channels": None, "kernel_size": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-    if module.transposed:
-        names["output_padding"] = 0
-    return keep(module, names, **({} if module.bias is not None else {"bias": False}))
-
-
-def linear(module):
-    names = {"in_features": None, "out_features": None}
-    return keep(module, names, **({} if module.bias is not None else {"bias": False}))
-
-
-def batch_norm(module):
-    if module.running_mean is None:
-        raise Cannot("track_running_stats=False: its result depends on the other samples of a batch")
-    return keep(module, {"num_features": None, "eps": 1e-5, "affine": True})
-
-
-def layer_norm(module):
-    bias = {"bias": False} if module.elementwise_affine and module.bias is None else {}
-    shape = {"normalized_shape": list(module.normalized_shape)}
-    return keep(module, {"eps": 1e-5, "elementwise_affine": True}, **shape, **bias)
-
-
-def pool(module):
-    if getattr(module, "return_indices", False):
-        raise Cannot("return_indices=True")
-    if getattr(module, "divisor_override", None) is not None:
-        raise Cannot("divisor_override")
-    found = keep(module, {"kernel_size": None, "padding": 0, "ceil_mode": False})
-    if module.stride != module.kernel_size:
-        found.update(keep(module, {"stride": None}))
-    if hasattr(module, "dilation"):
-        found.update(keep(module, {"dilation": 1}))
-    if hasattr(module, "count_include_pad"):
-        found.update(keep(module, {"count_include_pad": True}))
-    return found
-
-
-def adaptive(module):
-    size = module.output_size
-    sizes = list(size) if isinstance(size, (tuple, list)) else [size]
-    if any(s is None for s in sizes):
-        raise Cannot("output_size with None")
-    return {"output_size": sizes[0] if len(set(sizes)) == 1 else sizes}
-
-
-def attributes(**defaults):
-    return lambda module: keep(module, defaults)
-
-
-def nothing(_):
-    return {}
-
-
-def gelu(module):
-    return {} if module.approximate == "none" else {"approximate": module.approximate}
-
-
-def softplus(module):
-    if module.beta != 1 or module.threshold != 20:
-        raise Cannot("Softplus with beta or threshold")
-    return {}
-
-
-IN_PLACE = {"inplace": False}
-
-TORCH = {
-    **{f"Conv{n}d": conv for n in (1, 2, 3)},
-    **{f"ConvTranspose{n}d": conv for n in (1, 2)},
-    "Linear": linear,
-    **{f"BatchNorm{n}d": batch_norm for n in (1, 2, 3)},
-    "LayerNorm": layer_norm,
-    **{f"MaxPool{n}d": pool for n in (1, 2)},
-    **{f"AvgPool{n}d": pool for n in (1, 2)},
-    **{f"Adaptive{k}Pool{n}d": adaptive for n in (1, 2) for k in ("Avg", "Max")},
-    "Hardtanh": attributes(min_val=-1.0, max_val=1.0, **IN_PLACE),
-    "ReLU": attributes(**IN_PLACE),
-    "ReLU6": attributes(**IN_PLACE),
-    "LeakyReLU": attributes(negative_slope=0.01, **IN_PLACE),
-    "ELU": attributes(alpha=1.0, **IN_PLACE),
-    "SiLU": attributes(**IN_PLACE),
-    "Mish": attributes(**IN_PLACE),
-    "Hardswish": attributes(**IN_PLACE),
-    "Hardsigmoid": attributes(**IN_PLACE),
-    "PReLU": attributes(num_parameters=1),
-    "GELU": gelu,
-    "Softplus": softplus,
-    "Sigmoid": nothing,
-    "LogSigmoid": nothing,
-    "Tanh": nothing,
-    "Softsign": nothing,
-    "Softmax": attributes(dim=None),
-    "LogSoftmax": attributes(dim=None),
-    "Flatten": attributes(start_dim=1, end_dim=-1),
-    **{name: nothing for name in ("Identity", "Dropout", "Dropout1d", "Dropout2d", "AlphaDropout")},
-}
-
-
-def quantizer(module):
-    """What a quantizer computes, told from a few numbers: the name of its kind, and its parameters."""
-    name = type(module).__name__
-    if name == "BinarySign":
-        with torch.no_grad():
-            seen = module(torch.tensor([-2.0, -0.25, 0.0, 0.25, 2.0])).tolist()
-        if seen[:2] != [-1, -1] or seen[3:] != [1, 1] or seen[2] not in (-1, 0, 1):
-            raise Cannot(f"BinarySign gives {seen} for [-2, -0.25, 0, 0.25, 2]")
-        return name, {"zero": int(seen[2])}
-    if name == "Int8Float":
-        frac = int(round(np.log2(module.scale_l)))
-        with torch.no_grad():
-            x = torch.tensor([0.5, 1.5, -0.5, 2.5, 300.0, -300.0]) * 2.0**-frac
-            if module(x).tolist() != (torch.tensor([0.0, 2.0, 0.0, 2.0, 127.0, -128.0]) * 2.0**-frac).tolist():
-                raise Cannot("Int8Float does not round halves to even and clamp to -128..127")
-        return name, {"frac": frac}
-    raise Cannot(f"the quantizer {name} is not known")
-
-
-def quantized(base):
-    def read(module):
-        found = base(module)
-        if module.quantizer is not None:
-            name, parameters = quantizer(module.quantizer)
-            found.update({"quantizer": name, **parameters})
-        return found
-
-    return read
-
-
-TUTORIALS = {
-    "BinarizeConv2d": conv,
-    "BinarizeLinear": linear,
-    "BinarySign": lambda m: quantizer(m)[1],
-    "Int8Float": lambda m: quantizer(m)[1],
-    "QuantizedConv1d": quantized(conv),
-    "QuantizedConv2d": quantized(conv),
-    "QuantizedLinear": quantized(linear),
-}
-
-# ---------------------------------------------------------------- functions
-
-
-class Arguments:
-    """The arguments of a call, by position or by name; what is not taken is refused."""
-
-    def __init__(self, node):
-        self.args = list(node.args)
-        self.kwargs = dict(node.kwargs)
-        self.taken = set()
-
-    def get(self, position, name, default=None):
-        self.taken.update([position, name])
-        if position < len(self.args):
-            return self.args[position]
-        return self.kwargs.get(name, default)
-
-    def rest(self, position):
-        """All positional arguments from there on, or the list that is the first of them."""
-        self.taken.update(range(position, len(self.args)))
-        rest = self.args[position:]
-        return list(rest[0]) if rest and isinstance(rest[0], (list, tuple)) else list(rest)
-
-    def check(self):
-        left = [repr(a) for i, a in enumerate(self.args) if i not in self.taken]
-        left += [f"{k}={v!r}" for k, v in self.kwargs.items() if k not in self.taken]
-        if left:
-            raise Cannot("arguments " + ", ".join(left))
-
+# ---------------------------------------------------------------------------------------------------------------------
+# Parameters
 
 def plain(value):
-    """A number, or a list of numbers."""
-    if isinstance(value, (tuple, list)):
-        value = [plain(v) for v in value]
-        return value[0] if len(value) > 1 and all(v == value[0] for v in value) else value
-    if isinstance(value, torch.fx.Node):
-        raise Cannot(f"an argument that is computed: {value}")
+    """A parameter as TOML has it: one number for a list of equal ones."""
+    if isinstance(value, (tuple, list, torch.Size)):
+        values = [plain(v) for v in value]
+        return values[0] if values and all(v == values[0] for v in values) else values
     return value
 
 
-def some(**values):
-    return {k: plain(v) for k, v in values.items() if v is not None and v is not False}
+def given(values, **defaults):
+    """The parameters whose values are not PyTorch's defaults."""
+    return {k: plain(values[k]) for k, d in defaults.items() if values[k] is not None and plain(values[k]) != plain(d)}
 
 
-def activation(kind, *names):
-    """A function of a tensor and of scalars, with `inplace` at the end."""
-
-    def read(a, _):
-        found = some(**{torch_name: a.get(i + 1, torch_name) for i, torch_name in enumerate(names)})
-        if a.get(len(names) + 1, "inplace", False):
-            found["inplace"] = True
-        return kind, [a.get(0, "input")], found
-
-    return read
+def of(module, *always, **defaults):
+    """The attributes of a module: those that are always written, and those that are not the default."""
+    values = {k: getattr(module, k) for k in (*always, *defaults)}
+    return {**{k: plain(values[k]) for k in always}, **given(values, **defaults)}
 
 
-def simple(kind):
-    return lambda a, _: (kind, [a.get(0, "input")], {})
+def convolution(m, x):
+    if m.padding_mode != "zeros":
+        raise Refusal(f'padding_mode "{m.padding_mode}" is not supported; pad with zeros')
+    found = of(m, "in_channels", "out_channels", "kernel_size", stride=1, padding=0, dilation=1, groups=1)
+    if m.transposed:
+        found |= of(m, output_padding=0)
+    return found | ({} if m.bias is not None else {"bias": False})
 
 
-def f_softmax(kind):
-    def read(a, _):
-        if a.get(9, "dtype") is not None:
-            raise Cannot("dtype")
-        a.get(2, "_stacklevel")
-        dim = a.get(1, "dim")
-        return kind, [a.get(0, "input")], {} if dim is None else {"dim": dim}
-
-    return read
+def dense(m, x):
+    return of(m, "in_features", "out_features") | ({} if m.bias is not None else {"bias": False})
 
 
-def f_pool(kind, average):
-    def read(a, _):
-        found = some(kernel_size=a.get(1, "kernel_size"), stride=a.get(2, "stride"))
-        padding = plain(a.get(3, "padding", 0))
-        if padding not in (0, [0]):
-            found["padding"] = padding
-        if average:
-            found.update(some(ceil_mode=a.get(4, "ceil_mode", False)))
-            if not a.get(5, "count_include_pad", True):
-                found["count_include_pad"] = False
-        else:
-            dilation = plain(a.get(4, "dilation", 1))
-            found.update({} if dilation == 1 else {"dilation": dilation})
-            found.update(some(ceil_mode=a.get(5, "ceil_mode", False)))
-            if a.get(6, "return_indices", False):
-                raise Cannot("return_indices")
-        return kind, [a.get(0, "input")], found
-
-    return read
+def batch_norm(m, x):
+    if m.running_mean is None:
+        raise Refusal("has no running statistics: it normalises by each batch; train with track_running_stats=True")
+    return of(m, "num_features", eps=1e-5, affine=True)
 
 
-def f_adaptive(kind):
-    return lambda a, _: (kind, [a.get(0, "input")], {"output_size": plain(a.get(1, "output_size"))})
+def layer_norm(m, x):
+    bias = {"bias": False} if m.elementwise_affine and m.bias is None else {}
+    return {"normalized_shape": list(m.normalized_shape)} | of(m, eps=1e-5, elementwise_affine=True) | bias
 
 
-def f_dropout(a, _):
-    for i, name in enumerate(("p", "training", "inplace")):
-        a.get(i + 1, name)
-    return "Dropout", [a.get(0, "input")], {}
+def max_pool(m, x):
+    if m.return_indices:
+        raise Refusal("return_indices is not supported")
+    return of(m, "kernel_size", stride=m.kernel_size, padding=0, dilation=1, ceil_mode=False)
 
 
-def f_view(a, shape):
-    """Whatever the arguments are, the shape that came out of it."""
-    a.rest(1)
-    a.taken.update(a.kwargs)
-    return "View", [a.get(0, "input")], {"shape": [-1, *shape[1:]]}
+def avg_pool(m, x):
+    if getattr(m, "divisor_override", None) is not None:
+        raise Refusal("divisor_override is not supported")
+    return of(m, "kernel_size", stride=m.kernel_size, padding=0, ceil_mode=False, count_include_pad=True)
 
 
-def f_flatten(a, shape):
-    if a.get(1, "start_dim", 0) == 0:
-        return f_view(a, shape)
-    found = {"start_dim": a.get(1, "start_dim", 0), "end_dim": a.get(2, "end_dim", -1)}
-    return "Flatten", [a.get(0, "input")], {k: v for k, v in found.items() if v != {"start_dim": 1, "end_dim": -1}[k]}
+def adaptive(size, x, spatial):
+    """The output size; None keeps an axis. The input must divide into equal windows."""
+    extents = list(x.shape[-spatial:])
+    sizes = list(size) if isinstance(size, (tuple, list)) else [size] * spatial
+    sizes = [e if s is None else s for s, e in zip(sizes, extents)]
+    if any(s < 1 or e % s for s, e in zip(sizes, extents)):
+        raise Refusal(f"output_size {sizes} does not divide the input's {extents}, so its windows differ in size; "
+                      "choose a size that divides it")
+    return {"output_size": plain(sizes)}
 
 
-def f_permute(a, _):
-    return "Permute", [a.get(0, "input")], {"dims": plain_list(a.rest(1) or a.get(1, "dims"))}
+def adaptive_pool(m, x):
+    if getattr(m, "return_indices", False):
+        raise Refusal("return_indices is not supported")
+    return adaptive(m.output_size, x, 1 if type(m).__name__.endswith("1d") else 2)
 
 
-def plain_list(value):
-    if any(isinstance(v, torch.fx.Node) for v in value):
-        raise Cannot("an argument that is computed")
-    return list(value)
+def softmax_dim(dim, x):
+    """The axis, by PyTorch's old rule where it is not given."""
+    axis(x, (0 if len(x.shape) in (0, 1, 3) else 1) if dim is None else dim, "softmax")
+    return {} if dim is None else {"dim": dim}
 
 
-def f_transpose(a, _):
-    return "Transpose", [a.get(0, "input")], {"dim0": a.get(1, "dim0"), "dim1": a.get(2, "dim1")}
+def softplus(m, x):
+    if m.beta != 1 or m.threshold < 20:
+        raise Refusal("only beta = 1 and a threshold from 20 are supported")
+    return {}
 
 
-def f_cat(a, _):
-    return "Cat", list(a.get(0, "tensors")), {"dim": a.get(1, "dim", 0)}
+def no_parameters(m, x):
+    return {}
 
 
-def f_reduce(kind):
-    def read(a, _):
-        dim = a.get(1, "dim")
+# Kinds of torch.nn: what is written for a module that reads `x`.
+MODULES = {
+    **dict.fromkeys(("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d"), convolution),
+    "Linear": dense,
+    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), batch_norm),
+    "LayerNorm": layer_norm,
+    **dict.fromkeys(("MaxPool1d", "MaxPool2d"), max_pool),
+    **dict.fromkeys(("AvgPool1d", "AvgPool2d"), avg_pool),
+    **dict.fromkeys(("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d"), adaptive_pool),
+    **dict.fromkeys(("ReLU", "ReLU6", "SiLU", "Mish", "Hardswish", "Hardsigmoid", "Sigmoid", "LogSigmoid", "Tanh",
+                     "Softsign", "Dropout", "Dropout1d", "Dropout2d", "AlphaDropout", "Identity"), no_parameters),
+    "Hardtanh": lambda m, x: of(m, min_val=-1, max_val=1),
+    "LeakyReLU": lambda m, x: of(m, negative_slope=0.01),
+    "PReLU": lambda m, x: of(m, num_parameters=1),
+    "ELU": lambda m, x: of(m, alpha=1),
+    "GELU": lambda m, x: of(m, approximate="none"),
+    "Softplus": softplus,
+    "Softmax": lambda m, x: softmax_dim(m.dim, x),
+    "LogSoftmax": lambda m, x: softmax_dim(m.dim, x),
+    "Flatten": lambda m, x: of(m, start_dim=1, end_dim=-1),
+    "ZeroPad2d": lambda m, x: {"padding": list(m.padding)},
+}
+# Modules that do nothing at inference and have no kind of their own.
+NOTHING = {"Dropout3d", "FeatureAlphaDropout"}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Modules of binary and fixed-point courses
+
+def frac_of(m):
+    """The digits behind the binary point: an attribute, or the exponent of the scale that the course's module keeps."""
+    for name in ("frac", "frac_bits"):
+        if isinstance(getattr(m, name, None), int):
+            return getattr(m, name)
+    scale = getattr(m, "scale_l", None)
+    if isinstance(scale, (int, float)) and scale > 0 and math.log2(scale) == round(math.log2(scale)):
+        return round(math.log2(scale))
+    raise Refusal("the number of digits behind the binary point was not found; keep it as self.frac")
+
+
+def attribute(m, name, kinds):
+    value = getattr(m, name, None)
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise Refusal(f"the parameter `{name}` was not found; keep it as self.{name}")
+    return value
+
+
+def fixed_point(x, bits, frac):
+    """Ties to even."""
+    return torch.clamp(torch.round(x * 2.0 ** frac), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * 2.0 ** -frac
+
+
+def sign_of_zero(m):
+    """What the module makes of 0: the course leaves that to the reader."""
+    zero = float(m(torch.zeros(1, 1)))
+    if zero not in (-1, 0, 1):
+        raise Refusal(f"makes {zero} of 0, expected -1, 0 or 1")
+    return {"zero": int(zero)}
+
+
+def sign(x, zero):
+    return torch.where(x == 0, float(zero), torch.where(x > 0, 1.0, -1.0))
+
+
+# Quantizers: how their parameters are found, and what they compute.
+QUANTIZERS = {
+    "BinarySign": (sign_of_zero, sign),
+    "Int8Float": (lambda m: {"frac": frac_of(m)}, lambda x, frac: fixed_point(x, 8, frac)),
+    "FixedPoint": (lambda m: {"bits": attribute(m, "bits", int), "frac": frac_of(m)}, fixed_point),
+}
+
+
+def binarize_conv(m, x):
+    x = x if x.size(1) == 3 else x.sign()
+    y = F.conv2d(x, m.weight.sign(), None, m.stride, m.padding, m.dilation, m.groups)
+    return y if m.bias is None else y + m.bias.view(1, -1, 1, 1)
+
+
+def binarize_linear(m, x):
+    x = x if x.size(1) == 784 else x.sign()
+    y = F.linear(x, m.weight.sign())
+    return y if m.bias is None else y + m.bias.view(1, -1)
+
+
+# Kinds outside torch.nn: the base class, what is written, and what is computed.
+CUSTOM = {
+    "BinarizeConv2d": (nn.Conv2d, convolution, binarize_conv),
+    "BinarizeLinear": (nn.Linear, dense, binarize_linear),
+    **{kind: (nn.Module, lambda m, x, p=p: p(m), lambda m, x, p=p, f=f: f(x, **p(m))) for kind, (p, f) in QUANTIZERS.items()},
+}
+
+
+def is_torch(module):
+    return type(module).__module__.split(".")[:2] in (["torch", "nn"], ["torch", "ao"])
+
+
+def custom_kind(module, custom):
+    """The kind of a module outside torch.nn, if its class is known: a name or a function of the user's, or a name of a course's."""
+    name = type(module).__name__
+    if name in custom or is_torch(module) or name not in CUSTOM:
+        return custom.get(name)
+    # A whole network may be called as a quantizer is.
+    whole = name in QUANTIZERS and (any(True for _ in module.children()) or any(True for _ in module.parameters()))
+    return name if isinstance(module, CUSTOM[name][0]) and not whole else None
+
+
+QUANTIZED = {"Conv1d": (nn.Conv1d, convolution), "Conv2d": (nn.Conv2d, convolution), "Linear": (nn.Linear, dense)}
+
+
+def weight_quantizer(module):
+    """The base class and the quantizer of a convolution or dense layer that keeps one in an attribute; else None."""
+    if is_torch(module):
+        return None
+    for base, (cls, _) in QUANTIZED.items():
+        if isinstance(module, cls):
+            for name in ("quantizer", "weight_quantizer", "weight_quant", "quant"):
+                if hasattr(module, name):
+                    return base, getattr(module, name)
+    return None
+
+
+def quantized_layer(module, custom):
+    """Kind, parameters and formula of a layer whose weights go through a quantizer."""
+    base, quantizer = weight_quantizer(module)
+    if quantizer is None:
+        params, formula = {}, lambda w: w
+    else:
+        kind = custom_kind(quantizer, custom)
+        if kind not in QUANTIZERS:
+            raise Refusal(f"its quantizer is a {type(quantizer).__name__}; known quantizers are {', '.join(QUANTIZERS)}; "
+                          f'if it computes what one of them does, pass kinds={{"{type(quantizer).__name__}": KIND}}')
+        found = QUANTIZERS[kind][0](quantizer)
+        params, formula = {"quantizer": kind, **found}, lambda w: QUANTIZERS[kind][1](w, **found)
+
+    def compute(m, x):
+        if base == "Linear":
+            return F.linear(x, formula(m.weight), m.bias)
+        conv = F.conv1d if base == "Conv1d" else F.conv2d
+        return conv(x, formula(m.weight), m.bias, m.stride, m.padding, m.dilation, m.groups)
+
+    layer = base if quantizer is None else f"Quantized{base}"
+    return layer, lambda m, x: QUANTIZED[base][1](m, x) | params, compute
+
+
+def probes(x):
+    """The example and numbers with exact zeros and ties among them: what a module is compared on."""
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(x.shape, generator=generator) * 2
+    coarse = torch.round(noise * 4) / 8
+    return [x, noise, coarse, torch.zeros_like(x)]
+
+
+ELEMENTS = torch.cat([torch.arange(-600.0, 601.0) / 128, torch.tensor([0.0, -0.0, 1e-30, -1e-30, 300.0, -300.0, 127.5])])
+
+
+def check_formula(module, kind, formula, x):
+    """Refuses a module that does not compute what its kind does."""
+    values = [ELEMENTS.reshape(1, -1).clone()] if kind in QUANTIZERS else probes(x)
+    for value in values:
+        want, found = formula(module, value.clone()), module(value.clone())
+        exact = kind in CUSTOM and (kind in QUANTIZERS or bool((value.frac() == 0).all()) or value.size(1) not in (3, 784))
+        same = want.shape == found.shape and (torch.equal(want, found) if exact else close(want, found))
+        if not same:
+            at = ""
+            if kind in QUANTIZERS and want.shape == found.shape:
+                i = int((want != found).flatten().nonzero()[0])
+                at = f" of {float(value.flatten()[i])} it makes {float(found.flatten()[i])}, expected {float(want.flatten()[i])};"
+            raise Refusal(f"does not compute what unfloat understands by {kind}:{at} compare it with the rule in "
+                          "docs/pytorch-architecture.md")
+
+
+def close(a, b):
+    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Functions and methods: PyTorch's own parameters in, kind, operands and parameters out
+
+class Operand:
+    """A tensor that a function reads."""
+
+    def __init__(self, node, tensor):
+        self.node, self.shape, self.dtype = node, tensor.shape, tensor.dtype
+
+    def key(self):
+        return self.node.target if self.node.op == "get_attr" else None
+
+
+BATCH = "the batch"
+
+
+def axis(x, dim, what):
+    """An axis that is not the batch."""
+    if not isinstance(dim, int) or dim in (0, -len(x.shape)):
+        raise Refusal(f"{what} works along the batch (dim {dim}); samples must stay apart")
+    return dim
+
+
+def only(**parameters):
+    """Refuses parameters that must keep their defaults."""
+    for name, (value, default) in parameters.items():
+        if value is not default and value != default:
+            raise Refusal(f"{name} = {value} is not supported")
+
+
+def whole(args):
+    """f(x, 1, 2) and f(x, (1, 2)) are the same."""
+    return list(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list, torch.Size)) else list(args)
+
+
+def binary(kind, swap=False):
+    def function(input, other, *, alpha=1, rounding_mode=None):
+        only(alpha=(alpha, 1), rounding_mode=(rounding_mode, None))
+        a, b = (other, input) if swap else (input, other)
+        if isinstance(a, Operand) and isinstance(b, Operand):
+            return kind, [a, b], {}
+        x, number, reverse = (a, b, False) if isinstance(a, Operand) else (b, a, True)
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise Refusal(f"{number} is no number that stays the same for every batch")
+        return kind, [x], {"value": float(number)} | ({"reverse": True} if reverse else {})
+    return function
+
+
+def unary(kind, **defaults):
+    """A function of one operand; `defaults` are its parameters in order."""
+    def function(input, *args, **kwargs):
+        kwargs.pop("inplace", None)
+        names = [n for n in defaults]
+        args = args[:len(names)]  # what may follow is `inplace`
+        values = {**defaults, **dict(zip(names, args)), **kwargs}
+        if set(values) - set(defaults):
+            raise Refusal(f"the parameter {sorted(set(values) - set(defaults))[0]} is not supported")
+        return kind, [input], given(values, **defaults)
+    return function
+
+
+def clamp(input, min=None, max=None):
+    if isinstance(min, Operand) or isinstance(max, Operand):
+        raise Refusal("bounds that are tensors are not supported")
+    return "Clamp", [input], {k: float(v) for k, v in (("min", min), ("max", max)) if v is not None}
+
+
+def cat(tensors, dim=0):
+    if any(len(t.shape) != len(tensors[0].shape) for t in tensors):
+        raise Refusal("joins tensors with different numbers of axes")
+    return "Cat", list(tensors), {"dim": axis(tensors[0], dim, "cat")}
+
+
+def view(input, *shape, **kwargs):
+    return "View", [input], {"shape": None}  # the shape that came out
+
+
+def flatten(input, start_dim=0, end_dim=-1):
+    return "Flatten", [input], given({"start_dim": start_dim, "end_dim": end_dim}, start_dim=1, end_dim=-1)
+
+
+def permute(input, *dims):
+    rank = len(input.shape)
+    dims = [d + rank if d < 0 else d for d in whole(dims)]
+    if dims[0] != 0:
+        raise Refusal("moves the batch; it must stay the first axis")
+    return "Permute", [input], {"dims": dims}
+
+
+def transpose(input, dim0, dim1):
+    return "Transpose", [input], {"dim0": axis(input, dim0, "transpose"), "dim1": axis(input, dim1, "transpose")}
+
+
+def squeeze(input, dim=None):
+    if not isinstance(dim, int):
+        raise Refusal("squeeze without one dim removes a batch of 1 too; name the axis")
+    return view(input, axis(input, dim, "squeeze"))
+
+
+def unsqueeze(input, dim):
+    if dim in (0, -len(input.shape) - 1):
+        raise Refusal("unsqueeze puts an axis in front of the batch")
+    return view(input, dim)
+
+
+def reduction(kind):
+    def function(input, *dims, dim=None, keepdim=False, dtype=None):
+        only(dtype=(dtype, None))
+        if len(dims) == 2 and isinstance(dims[1], bool):
+            dims, keepdim = dims[:1], dims[1]
+        dim = whole(dims) if dims else dim
         if dim is None:
-            raise Cannot("a reduction of all axes, the batch among them")
-        found = {"dim": plain(dim)}
-        if a.get(2, "keepdim", False):
-            found["keepdim"] = True
-        return kind, [a.get(0, "input")], found
-
-    return read
+            raise Refusal(f"{kind.lower()} without dim mixes the samples; name the axes")
+        dims = [axis(input, d, kind.lower()) for d in ([dim] if isinstance(dim, int) else dim)]
+        return kind, [input], {"dim": dims if len(dims) > 1 else dims[0]} | ({"keepdim": True} if keepdim else {})
+    return function
 
 
-def arithmetic(kind, in_place=False):
-    def read(a, _):
-        left, right = a.get(0, "input"), a.get(1, "other")
-        if a.get(9, "alpha", 1) != 1 or a.get(9, "rounding_mode") is not None:
-            raise Cannot("alpha or rounding_mode")
-        marks = {"": in_place}
-        if not isinstance(right, torch.fx.Node):
-            return kind, [left], {"value": float(right), **marks}
-        if not isinstance(left, torch.fx.Node):
-            return kind, [right], {"value": float(left), "reverse": True, **marks}
-        return kind, [left, right], marks
-
-    return read
+def softmax(kind):
+    def function(input, dim=None, _stacklevel=3, dtype=None):
+        only(dtype=(dtype, None))
+        return kind, [input], softmax_dim(dim, input)
+    return function
 
 
-def f_clamp(a, _):
-    return "Clamp", [a.get(0, "input")], some_numbers(min=a.get(1, "min"), max=a.get(2, "max"))
+def dropout(input, p=0.5, training=True, inplace=False):
+    if training:
+        raise Refusal("drops at inference too; call it with training=self.training")
+    return input
 
 
-def some_numbers(**values):
-    return {k: float(plain(v)) for k, v in values.items() if v is not None}
+def same(input, *args, **kwargs):
+    return input
 
 
-def f_pad(a, _):
-    if a.get(2, "mode", "constant") != "constant":
-        raise Cannot("a mode other than constant")
-    value = a.get(3, "value", None)
-    return "Pad", [a.get(0, "input")], {"pad": plain_list(a.get(1, "pad")), **({"value": float(value)} if value else {})}
+def max_pool_of(kind):
+    def function(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+        only(return_indices=(return_indices, False))
+        values = {"stride": stride or kernel_size, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+        return kind, [input], {"kernel_size": plain(kernel_size)} | given(values, stride=kernel_size, padding=0, dilation=1,
+                                                                         ceil_mode=False)
+    return function
 
 
-def f_gelu(a, _):
-    approximate = a.get(1, "approximate", "none")
-    return "GELU", [a.get(0, "input")], {} if approximate == "none" else {"approximate": approximate}
+def avg_pool_of(kind):
+    def function(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
+        only(divisor_override=(divisor_override, None))
+        values = {"stride": stride or kernel_size, "padding": padding, "ceil_mode": ceil_mode,
+                  "count_include_pad": count_include_pad}
+        return kind, [input], {"kernel_size": plain(kernel_size)} | given(values, stride=kernel_size, padding=0, ceil_mode=False,
+                                                                         count_include_pad=True)
+    return function
 
 
-def same(a, _):
-    """A tensor as it is; its arguments are those of .to(), .float(), .contiguous()."""
-    a.rest(1)
-    a.taken.update(a.kwargs)
-    return "Identity", [a.get(0, "input")], {}
+def adaptive_of(kind, spatial):
+    def function(input, output_size, return_indices=False):
+        only(return_indices=(return_indices, False))
+        return kind, [input], adaptive(output_size, input, spatial)
+    return function
 
 
-UNARY = {"sign": "Sign", "round": "Round", "floor": "Floor", "ceil": "Ceil", "abs": "Abs", "neg": "Neg", "exp": "Exp",
-         "log": "Log", "sqrt": "Sqrt", "sigmoid": "Sigmoid", "tanh": "Tanh"}
-REDUCE = {"mean": "Mean", "sum": "Sum", "amax": "Amax"}
-ARITHMETIC = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
+def owner(**tensors):
+    """The module whose tensors a function reads: {"weight": (operand, may be missing)} to the prefix of their keys."""
+    prefixes = set()
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        prefix, _, last = (tensor.key() or "").rpartition(".")
+        if last != name or not prefix:
+            raise Refusal(f"its {name} is computed, or no tensor `NAME.{name}` of the state dict; if the module is one of "
+                          f"{', '.join(CUSTOM)}, pass kinds={{CLASS: KIND}}")
+        prefixes.add(prefix)
+    if len(prefixes) > 1:
+        raise Refusal(f"reads tensors of several modules: {', '.join(sorted(prefixes))}")
+    return {"module": prefixes.pop()}
 
+
+def conv_of(kind):
+    def function(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+        values = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        found = owner(weight=weight, bias=bias) | given(values, stride=1, padding=0, dilation=1, groups=1)
+        return kind, [input], found | ({"bias": False} if bias is None else {})
+    return function
+
+
+def linear_of(input, weight, bias=None):
+    return "Linear", [input], owner(weight=weight, bias=bias) | ({"bias": False} if bias is None else {})
+
+
+def batch_norm_of(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    if training:
+        raise Refusal("normalises by each batch; call it with training=self.training and running statistics")
+    found = owner(running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    kind = "BatchNorm2d" if len(input.shape) == 4 else "BatchNorm1d"
+    return kind, [input], found | given({"eps": eps}, eps=1e-5) | ({"affine": False} if weight is None else {})
+
+
+def layer_norm_of(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    if weight is None:
+        raise Refusal("layer_norm without a weight is not supported; use the module nn.LayerNorm")
+    return "LayerNorm", [input], owner(weight=weight, bias=bias) | {"normalized_shape": list(normalized_shape)} | given(
+        {"eps": eps}, eps=1e-5)
+
+
+def prelu_of(input, weight):
+    return "PReLU", [input], owner(weight=weight)
+
+
+def pad(input, pad, mode="constant", value=None):
+    if mode != "constant" or min(pad) < 0 or len(pad) // 2 >= len(input.shape):
+        raise Refusal("only padding with a constant, and not of the batch, is supported")
+    return "Pad", [input], {"pad": list(pad)} | ({"value": float(value)} if value else {})
+
+
+def power(input, exponent):
+    if exponent != 2:
+        raise Refusal(f"pow({exponent}) is not supported; the square is")
+    return "Mul", [input, input], {}
+
+
+def square(input):
+    return "Mul", [input, input], {}
+
+
+# By name, without the underscores of private and in-place variants.
 FUNCTIONS = {
-    **{getattr(torch, name): simple(kind) for name, kind in UNARY.items()},
-    **{getattr(torch, name): f_reduce(kind) for name, kind in REDUCE.items()},
-    **{getattr(torch, name): arithmetic(kind) for name, kind in ARITHMETIC.items()},
-    operator.add: arithmetic("Add"), operator.sub: arithmetic("Sub"), operator.mul: arithmetic("Mul"),
-    operator.truediv: arithmetic("Div"), operator.iadd: arithmetic("Add", True), operator.isub: arithmetic("Sub", True),
-    operator.imul: arithmetic("Mul", True), operator.itruediv: arithmetic("Div", True), operator.neg: simple("Neg"),
-    torch.maximum: arithmetic("Maximum"), torch.minimum: arithmetic("Minimum"),
-    F.relu: activation("ReLU"), torch.relu: simple("ReLU"), F.relu6: activation("ReLU6"),
-    F.hardtanh: activation("Hardtanh", "min_val", "max_val"), F.leaky_relu: activation("LeakyReLU", "negative_slope"),
-    F.elu: activation("ELU", "alpha"), F.silu: activation("SiLU"), F.mish: activation("Mish"),
-    F.hardswish: activation("Hardswish"), F.hardsigmoid: activation("Hardsigmoid"), F.gelu: f_gelu,
-    F.sigmoid: simple("Sigmoid"), F.tanh: simple("Tanh"), F.softsign: simple("Softsign"), F.logsigmoid: simple("LogSigmoid"),
-    F.softmax: f_softmax("Softmax"), torch.softmax: f_softmax("Softmax"),
-    F.log_softmax: f_softmax("LogSoftmax"), torch.log_softmax: f_softmax("LogSoftmax"),
-    F.max_pool1d: f_pool("MaxPool1d", False), F.max_pool2d: f_pool("MaxPool2d", False),
-    torch.max_pool1d: f_pool("MaxPool1d", False), torch.max_pool2d: f_pool("MaxPool2d", False),
-    F.avg_pool1d: f_pool("AvgPool1d", True), F.avg_pool2d: f_pool("AvgPool2d", True),
-    F.adaptive_avg_pool1d: f_adaptive("AdaptiveAvgPool1d"), F.adaptive_avg_pool2d: f_adaptive("AdaptiveAvgPool2d"),
-    F.adaptive_max_pool1d: f_adaptive("AdaptiveMaxPool1d"), F.adaptive_max_pool2d: f_adaptive("AdaptiveMaxPool2d"),
-    F.dropout: f_dropout, F.dropout2d: f_dropout, torch.flatten: f_flatten, torch.reshape: f_view, torch.squeeze: f_view,
-    torch.unsqueeze: f_view, torch.permute: f_permute, torch.transpose: f_transpose, torch.cat: f_cat,
-    torch.clamp: f_clamp, F.pad: f_pad, torch.clone: simple("Clone"),
+    **dict.fromkeys(("add", "iadd"), binary("Add")), **dict.fromkeys(("sub", "isub", "subtract"), binary("Sub")),
+    **dict.fromkeys(("mul", "imul", "multiply"), binary("Mul")),
+    **dict.fromkeys(("div", "truediv", "itruediv", "divide", "true_divide"), binary("Div")),
+    "rsub": binary("Sub", swap=True),
+    "relu": unary("ReLU"), "relu6": unary("ReLU6"), "silu": unary("SiLU"), "mish": unary("Mish"),
+    "hardswish": unary("Hardswish"), "hardsigmoid": unary("Hardsigmoid"), "sigmoid": unary("Sigmoid"),
+    "logsigmoid": unary("LogSigmoid"), "tanh": unary("Tanh"),
+    "softsign": unary("Softsign"), "hardtanh": unary("Hardtanh", min_val=-1, max_val=1),
+    "leaky_relu": unary("LeakyReLU", negative_slope=0.01), "elu": unary("ELU", alpha=1),
+    "gelu": unary("GELU", approximate="none"), "softplus": unary("Softplus", beta=1, threshold=20),
+    "round": unary("Round"), "floor": unary("Floor"), "ceil": unary("Ceil"), "maximum": binary("Maximum"),
+    "minimum": binary("Minimum"), "amax": reduction("Amax"),
+    "abs": unary("Abs"), "absolute": unary("Abs"), "neg": unary("Neg"), "negative": unary("Neg"), "exp": unary("Exp"),
+    "log": unary("Log"), "sqrt": unary("Sqrt"), "sign": unary("Sign"), "pow": power, "square": square,
+    "clamp": clamp, "clip": clamp, "clamp_min": lambda input, min: clamp(input, min),
+    "clamp_max": lambda input, max: clamp(input, None, max),
+    **dict.fromkeys(("cat", "concat", "concatenate"), cat),
+    **dict.fromkeys(("view", "reshape", "unflatten", "view_as", "reshape_as"), view), "flatten": flatten,
+    "permute": permute, **dict.fromkeys(("transpose", "swapaxes", "swapdims"), transpose),
+    "squeeze": squeeze, "unsqueeze": unsqueeze, "mean": reduction("Mean"), "sum": reduction("Sum"),
+    "softmax": softmax("Softmax"), "log_softmax": softmax("LogSoftmax"),
+    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"), dropout),
+    **dict.fromkeys(("contiguous", "detach", "float"), same), "clone": unary("Clone"),
+    **{f"max_pool{n}d": max_pool_of(f"MaxPool{n}d") for n in (1, 2)},
+    **{f"avg_pool{n}d": avg_pool_of(f"AvgPool{n}d") for n in (1, 2)},
+    **{f"adaptive_{f}_pool{n}d": adaptive_of(f"Adaptive{f.title()}Pool{n}d", n) for f in ("avg", "max") for n in (1, 2)},
+    **{f"conv{n}d": conv_of(f"Conv{n}d") for n in (1, 2, 3)}, "linear": linear_of, "batch_norm": batch_norm_of,
+    "layer_norm": layer_norm_of, "prelu": prelu_of, "pad": pad,
+}
+# Functions that change their first operand and do not say so by a `_` at the end of their name.
+IN_PLACE = {"iadd", "isub", "imul", "itruediv", "setitem"}
+# Kinds whose result shows the memory of what they read.
+VIEWS = {"View", "Flatten", "Permute", "Transpose", "Identity", "Dropout", "Dropout1d", "Dropout2d", "AlphaDropout"}
+# What to do instead of functions that have no kind.
+HINTS = {
+    "getitem": "parts of a tensor cannot be taken; split the layer before it in two", "chunk": "use two layers instead",
+    "split": "use two layers instead", "matmul": "use nn.Linear", "bmm": "products of two layers are not supported",
+    "max": "use torch.amax with dim",
+    "zeros": "make it a buffer: self.register_buffer", "ones": "make it a buffer: self.register_buffer",
+    "where": "use BinarySign, or a module of torch.nn",
 }
 
-METHODS = {
-    **{name: simple(kind) for name, kind in UNARY.items()},
-    **{name: f_reduce(kind) for name, kind in REDUCE.items()},
-    **{name: arithmetic(kind) for name, kind in ARITHMETIC.items()},
-    **{name + "_": arithmetic(kind, True) for name, kind in ARITHMETIC.items()},
-    "relu": simple("ReLU"), "relu_": lambda a, _: ("ReLU", [a.get(0, "input")], {"inplace": True}),
-    "softmax": f_softmax("Softmax"), "log_softmax": f_softmax("LogSoftmax"), "flatten": f_flatten, "view": f_view,
-    "reshape": f_view, "squeeze": f_view, "unsqueeze": f_view, "permute": f_permute, "transpose": f_transpose,
-    "clamp": f_clamp, "clone": simple("Clone"), "contiguous": same, "detach": same, "float": same,
-}
 
-# ---------------------------------------------------------------- tracing
-
-
-def of_torch(module):
-    return type(module).__module__.startswith("torch.nn")
-
+# ---------------------------------------------------------------------------------------------------------------------
+# Tracing and running
 
 class Tracer(torch.fx.Tracer):
-    """Keeps modules whole that are layers, or whose inside cannot be traced."""
+    """Follows modules of the user's own, but for those whose class is a kind. What cannot be followed becomes a leaf."""
 
-    def __init__(self, kinds):
+    def __init__(self, custom):
         super().__init__()
-        self.kinds = kinds
+        self.custom, self.broken = custom, {}
 
-    def is_leaf_module(self, module, name):
-        if type(module).__name__ in self.kinds or (type(module).__name__ in TUTORIALS and not of_torch(module)):
+    def is_leaf_module(self, m, qualified_name):
+        if custom_kind(m, self.custom) or weight_quantizer(m):
             return True
-        if of_torch(module):
-            return not isinstance(module, (torch.nn.Sequential, torch.nn.ModuleList, torch.nn.ModuleDict))
-        if any(True for _ in module.children()):
-            return False
-        return not can_be_traced(module)
+        return is_torch(m) and not isinstance(m, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
+
+    def call_module(self, m, forward, args, kwargs):
+        last, stack = next(reversed(self.graph.nodes), None), self.module_stack.copy()
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception as error:  # whatever the user's code raises on a stand-in for a tensor
+            for node in reversed(list(self.graph.nodes)):
+                if node is last:
+                    break
+                self.graph.erase_node(node)
+            self.module_stack = stack
+            path = self.path_of_module(m)
+            self.broken.setdefault(path, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            return self.create_proxy("call_module", path, args, kwargs)
 
 
-def can_be_traced(module):
-    """Whether all that a module without children does is known here."""
-    try:
-        nodes = torch.fx.Tracer().trace(module).nodes
-    except Exception:  # Whatever tracing trips over.
-        return False
-    known = {"call_function": FUNCTIONS, "call_method": METHODS}
-    shapes = (getattr, operator.getitem, "size")
-    return all(n.target in known[n.op] or n.target in shapes for n in nodes if n.op in known)
+class Runner(torch.fx.Interpreter):
+    """Runs the trace, keeps every value, and finds out which operations change a tensor that stands elsewhere too."""
 
+    def __init__(self, model, graph, probe=None):
+        super().__init__(model, garbage_collect_values=False, graph=graph)
+        self.values, self.shown, self.read, self.instead, self.probe = {}, {}, {}, {}, probe
 
-class Values(torch.fx.Interpreter):
-    """Runs a graph and remembers shapes, and numbers that are no tensors."""
-
-    def __init__(self, module):
-        super().__init__(module)
-        self.shapes = {}
-        self.last = None
+    @staticmethod
+    def stamp(tensor):
+        return tensor._version, tensor.data_ptr()
 
     def run_node(self, node):
-        self.last = node
+        for source in node.all_input_nodes:
+            self.read[node, source] = self.instead.get(source)
+        if self.probe is not None:
+            self.probe(node, self)
         value = super().run_node(node)
-        self.shapes[node] = tuple(value.shape) if isinstance(value, torch.Tensor) else None
+        self.values[node] = value
+        for other, stamp in self.shown.items():
+            found = self.stamp(self.values[other])
+            if found != stamp:
+                result = isinstance(value, torch.Tensor) and value.data_ptr() == found[1] and value.shape == self.values[other].shape
+                self.instead[other] = ("result", node) if result else ("changed", node)
+                self.shown[other] = found
+        if isinstance(value, torch.Tensor):
+            self.shown[node] = self.stamp(value)
         return value
 
 
-def run(traced, inputs, batch):
-    values = Values(traced)
-    repeated = [x[:1].expand(batch, *x.shape[1:]).clone() for x in inputs]
-    try:
-        with torch.no_grad():
-            values.run(*repeated)
-    except Exception as error:
-        raise ExportError(f"with {batch} samples, `{values.last}` failed: {error}") from error
-    return values.shapes
+class Writer:
+    """Builds the two files."""
 
+    def __init__(self, model, inputs, state, custom):
+        self.model, self.inputs, self.state, self.custom = model, inputs, state, custom
+        self.problems, self.layers, self.names, self.taken = [], [], {}, set()
+        self.constants, self.extra, self.keys, self.used, self.calls = {}, {}, {}, set(), collections.Counter()
+        self.unknown, self.signs_read = [], []
 
-def overwrites(module, shape):
-    """Whether a module writes over its input."""
-    x = torch.linspace(-1.5, 1.5, int(np.prod(shape))).reshape(shape)
-    before = x.clone()
-    with torch.no_grad():
-        module(x)
-    return not torch.equal(x, before)
+    def refuse(self, where, text):
+        problem = f"{where}: {text}"
+        if problem not in self.problems:
+            self.problems.append(problem)
 
+    def stop_if_refused(self):
+        if self.problems:
+            raise ExportError(self.problems)
 
-# ---------------------------------------------------------------- layers
+    def run(self, drop_unused):
+        graph = self.traced()
+        first, second = self.runs(graph)
+        for node in graph.nodes:
+            self.write(node, first, second)
+        outputs = self.outputs(graph, first)
+        self.keep_read(outputs)
+        self.say_what_is_overwritten(outputs)
+        self.check_used(drop_unused)
+        self.stop_if_refused()
+        self.check_model(graph)
+        self.stop_if_refused()
+        return self.text(graph, first, outputs), self.arrays(drop_unused)
 
+    def traced(self):
+        """The graph of all operations."""
+        tracer = Tracer(self.custom)
+        parameters = list(inspect.signature(self.model.forward).parameters.values())
+        rest = {p.name: p.default for p in parameters[len(self.inputs):]
+                if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty}
+        try:
+            graph = tracer.trace(self.model, concrete_args=rest or None)
+        except Exception as error:
+            self.refuse("the model's forward", f"could not be followed by torch.fx: {type(error).__name__}: {error}; branches and "
+                        "loops that depend on a tensor's values or on its batch must go, or into a module of a known kind")
+            self.stop_if_refused()
+        self.broken = tracer.broken
+        for node in reversed(list(graph.nodes)):
+            if node.op == "call_function" and node.target is torch._assert:
+                graph.erase_node(node)
+        for node in reversed(list(graph.nodes)):
+            name = self.function_name(node)
+            in_place = name.endswith("_") or node.kwargs.get("inplace") or name in IN_PLACE
+            if node.op in ("call_function", "call_method", "get_attr") and not node.users and not in_place:
+                graph.erase_node(node)
+        places = [n for n in graph.nodes if n.op == "placeholder"]
+        for node in places[len(self.inputs):]:
+            if not node.users:
+                graph.erase_node(node)
+        places = [n for n in graph.nodes if n.op == "placeholder"]
+        if len(places) != len(self.inputs):
+            self.refuse("example inputs", f"{len(self.inputs)} given, but forward reads {', '.join(n.name for n in places)}")
+            self.stop_if_refused()
+        return graph
 
-class Exporter:
-    def __init__(self, traced, modules, shapes, kinds):
-        self.traced, self.modules, self.shapes, self.kinds = traced, modules, shapes, kinds
-        self.names = {}
-        self.used = set()
-        self.layers = []
-        self.problems = []
-        self.unknown = []
-        self.keys = set()
-        self.only_input = None
+    def runs(self, graph):
+        """The values for the example, and for one sample more."""
+        found = []
+        for more in (False, True):
+            inputs = [torch.cat([x, x[:1]]) if more else x.clone() for x in self.inputs]
+            runner = Runner(self.model, graph, None if more else self.probe)
+            try:
+                runner.run(*inputs)
+            except Exception as error:
+                what = f"with {inputs[0].shape[0]} samples, one more than the example, which works;" if more else "on the example:"
+                text = str(error).splitlines()[0] if str(error) else ""
+                help = " write x.size(0) or -1 where the shape has the batch" if more else ""
+                self.refuse("the model", f"fails {what} {type(error).__name__}: {text}{help}")
+                self.stop_if_refused()
+            found.append(runner)
+        return found
 
-    def unique(self, wanted):
-        name, number = wanted, 1
-        while name in self.used:
-            name, number = f"{wanted}_{number}", number + 1
-        self.used.add(name)
-        return name
+    def probe(self, node, runner):
+        """Compares a module of a course with the rule for its kind, where it stands."""
+        if node.op != "call_module" or not node.args:
+            return
+        module = self.model.get_submodule(node.target)
+        if is_torch(module) or not (custom_kind(module, self.custom) or weight_quantizer(module)):
+            return
+        where = self.where(node)
+        try:
+            kind, params, formula = self.kind_of(module)
+            if formula is not None:
+                check_formula(copy.deepcopy(module), kind, formula, runner.values[node.args[0]])
+        except Refusal as refusal:
+            self.refuse(where, str(refusal))
+        except Exception as error:
+            self.refuse(where, f"could not be compared with its rule: {type(error).__name__}: {error}")
 
-    def read_later(self, tensor, node):
-        """Whether another node reads a tensor after `node` did."""
-        order = list(self.traced.graph.nodes)
-        return any(order.index(user) > order.index(node) for user in tensor.users)
+    def kind_of(self, module):
+        """Kind, parameters and formula of a module outside torch.nn."""
+        kind = custom_kind(module, self.custom)
+        if callable(kind):
+            kind, params = kind(module)
+            return kind, lambda m, x: dict(params), None
+        if kind:
+            base, params, formula = CUSTOM[kind]
+            if not isinstance(module, base):
+                raise Refusal(f"expected a subclass of torch.nn.{base.__name__} for {kind}")
+            return kind, params, formula
+        return quantized_layer(module, self.custom)
 
-    def layer(self, node, name, kind, inputs, parameters, key=None):
-        name = self.unique(name)
-        entry = {"name": name, "kind": kind}
-        if key is not None and key != name:
-            entry["key"] = key
-        for tensor in inputs:
-            if not isinstance(tensor, torch.fx.Node) or tensor not in self.names:
-                raise Cannot(f"reads {tensor}, which is no tensor that was computed")
-        sources = [self.names[tensor] for tensor in inputs]
-        if self.layers and sources == [self.layers[-1]["name"]] or not self.layers and sources == [self.only_input]:
-            sources = []
-        if sources:
-            entry["from"] = sources[0] if len(sources) == 1 else sources
-        entry.update(parameters)
-        self.layers.append(entry)
-        self.names[node] = name
-
-    def module(self, node):
-        module = self.modules[node.target]
-        kind = type(module).__name__
-        if len(node.args) != 1 or node.kwargs:
-            raise Cannot(f"{kind} is called with {len(node.args)} arguments")
-        if kind in self.kinds:
-            kind, parameters = self.mapped(module, self.kinds[kind])
-        elif of_torch(module):
-            if kind not in TORCH:
-                raise Cannot(f"{kind} is not supported")
-            parameters = TORCH[kind](module)
-        elif kind in TUTORIALS:
-            parameters = TUTORIALS[kind](module)
-        else:
-            self.unknown.append(f"{node.target} ({kind})")
-            parameters = {}
-        source = node.args[0]
-        if kind.startswith("Binarize") and self.read_later(source, node):
-            parameters["overwrites_input"] = overwrites(module, self.shapes[source])
-        self.keys.update(f"{node.target}.{part}" for part in module.state_dict())
-        self.layer(node, node.target, kind, [source], parameters, key=node.target if module.state_dict() else None)
+    def where(self, node):
+        if node.op == "call_module":
+            return f"module {node.target} ({type(self.model.get_submodule(node.target)).__name__})"
+        stack = node.meta.get("nn_module_stack") or {}
+        path = next(reversed([path for path, _ in stack.values()]), "") if stack else ""
+        return f"{self.function_name(node)} in {path or 'the forward of the model'}"
 
     @staticmethod
-    def mapped(module, to):
-        if callable(to):
-            return to(module)
-        reader = TUTORIALS.get(to) or TORCH.get(to)
-        if reader is None:
-            raise Cannot(f"kinds maps {type(module).__name__} to {to}: give a function of the module instead")
-        return to, reader(module)
+    def function_name(node):
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+        return "max_pool" if name == "fn" else name
 
-    def call(self, node, table):
-        reader = table.get(node.target)
-        if reader is None:
-            name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.target)
-            raise Cannot(f"{name} is not supported")
-        arguments = Arguments(node)
-        kind, inputs, parameters = reader(arguments, self.shapes[node])
-        arguments.check()
-        if parameters.pop("", False) and self.read_later(inputs[0], node):
-            raise Cannot(f"writes over {inputs[0]}, which is read later")
-        self.layer(node, node.name, kind, inputs, parameters)
+    # -- layers
 
-    def attribute(self, node):
-        shape = self.shapes[node]
-        if shape is None:
+    def write(self, node, first, second):
+        """Writes a node as a layer, or notes which layer stands for it."""
+        value = first.values.get(node)
+        try:
+            if node.op == "placeholder":
+                # The name that a single input has in the file.
+                self.names[node] = self.unique("input" if len(self.inputs) == 1 else str(node.target))
+                self.check_batch(node, first, second)
+            elif node.op == "call_module":
+                self.write_module(node, first)
+                self.check_batch(node, first, second)
+            elif node.op in ("call_function", "call_method"):
+                tensors = isinstance(value, torch.Tensor) or (isinstance(value, (tuple, list)) and not isinstance(value, torch.Size)
+                                                              and any(isinstance(v, torch.Tensor) for v in value))
+                if tensors:
+                    self.write_function(node, first, second)
+                    self.check_batch(node, first, second)
+        except Refusal as refusal:
+            self.refuse(self.where(node), str(refusal))
+            self.names.setdefault(node, self.unique(node.name))
+
+    def check_batch(self, node, first, second):
+        """The first axis is the batch, and nothing else changes with it."""
+        a, b = first.values[node], second.values[node]
+        batch = self.inputs[0].shape[0]
+        if not isinstance(a, torch.Tensor):
+            raise Refusal(f"returns a {type(a).__name__}, expected one tensor")
+        if a.dtype != torch.float32:
+            raise Refusal(f"makes {a.dtype}, expected torch.float32")
+        fine = a.dim() > 0 and a.shape[0] == batch and b.shape[0] == batch + 1 and a.shape[1:] == b.shape[1:]
+        if not fine:
+            raise Refusal(f"makes {list(a.shape)} of {batch} sample(s) and {list(b.shape)} of {batch + 1}: the first axis must be "
+                          "the batch; write x.size(0) or -1 there")
+
+    def write_module(self, node, first):
+        module = self.model.get_submodule(node.target)
+        if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], torch.fx.Node):
+            raise Refusal("expected a call with one tensor")
+        x = first.values[node.args[0]]
+        name = type(module).__name__
+        if is_torch(module):
+            if name in NOTHING:
+                name, module = "Identity", nn.Identity()
+            if name not in MODULES:
+                raise Refusal(f"nn.{name} is not supported; docs/pytorch-architecture.md lists the modules that are")
+            kind, params = name, MODULES[name](module, x)
+        elif custom_kind(module, self.custom) or weight_quantizer(module):
+            kind, parameters, _ = self.kind_of(module)
+            params = parameters(module, x)
+        else:  # what could not be followed
+            kind, params = name, {}
+            self.unknown.append(f"{node.target} ({name})")
+        source = self.source(node, node.args[0], first)
+        self.calls[node.target] += 1
+        count = self.calls[node.target]
+        layer = self.unique(node.target if count == 1 else f"{node.target}_{count - 1}")
+        self.add(node, layer, kind, [source], params, node.target)
+
+    def write_function(self, node, first, second):
+        name = self.function_name(node)
+        key = name.strip("_")
+        if name == "fn":  # the pooling functions that may return indices
+            key = f"max_pool{first.values[node].dim() - 2}d"
+        if key not in FUNCTIONS:
+            hint = f"; {HINTS[key]}" if key in HINTS else ""
+            raise Refusal(f"the function is not supported{hint}")
+        args = torch.fx.node.map_arg(node.args, lambda n: self.argument(n, first, second))
+        kwargs = dict(torch.fx.node.map_arg(node.kwargs, lambda n: self.argument(n, first, second)))
+        if key in ("cat", "concat", "concatenate"):
+            kwargs = {("dim" if k == "axis" else k): v for k, v in kwargs.items()}
+        try:
+            found = FUNCTIONS[key](*args, **kwargs)
+        except TypeError as error:
+            raise Refusal(f"is called in a way that is not supported: {error}") from None
+        if isinstance(found, Operand):
+            self.names[node] = self.source(node, found.node, first)
             return
-        readers = [user for user in node.users if self.shapes.get(user) is not None]
-        axes = max((len(self.shapes[user]) for user in readers), default=len(shape)) - 1
-        self.keys.add(node.target)
-        self.layers.append({"name": self.unique(node.target), "kind": "Constant", "axes": axes})
-        self.names[node] = self.layers[-1]["name"]
+        kind, operands, params = found
+        if kind == "View":
+            params = {"shape": [-1, *first.values[node].shape[1:]]}
+        module = params.pop("module", None)  # the prefix of the tensors of a functional layer
+        self.constants_fit(operands, first.values[node])
+        sources = [self.source(node, o.node, first, len(first.values[node].shape)) for o in operands]
+        self.add(node, self.unique(node.name), kind, sources, params, module)
 
-    def node(self, node):
-        if node.op == "call_module":
-            self.module(node)
-        elif self.shapes.get(node) is None and node.op in ("call_function", "call_method"):
-            return  # A size, or a number made of sizes: what uses it shows in shapes.
-        elif node.op == "call_function":
-            self.call(node, FUNCTIONS)
-        elif node.op == "call_method":
-            self.call(node, METHODS)
-        elif node.op == "get_attr":
-            self.attribute(node)
+    def argument(self, node, first, second):
+        """A tensor as an operand, a number as itself or as the batch."""
+        a, b = first.values[node], second.values[node]
+        if isinstance(a, torch.Tensor):
+            return Operand(node, a)
+        return self.number(a, b)
 
-    def all(self):
-        inputs = [n for n in self.traced.graph.nodes if n.op == "placeholder"]
-        for node in inputs:
-            self.names[node] = self.unique("input" if len(inputs) == 1 else node.name)
-        self.only_input = self.names[inputs[0]] if len(inputs) == 1 else None
-        for node in self.traced.graph.nodes:
+    def number(self, a, b):
+        if isinstance(a, (tuple, list)):
+            return [self.number(x, y) for x, y in zip(a, b)]
+        if a == b:
+            return a
+        if (a, b) == (self.inputs[0].shape[0], self.inputs[0].shape[0] + 1):
+            return BATCH
+        raise Refusal(f"a number changes with the batch: {a} for {self.inputs[0].shape[0]} sample(s), {b} for one more")
+
+    @staticmethod
+    def constants_fit(operands, result):
+        layers = [o for o in operands if o.key() is None]
+        if not layers:
+            raise Refusal("computes with constants only; compute the result once and make it a buffer")
+        if len({len(o.shape) for o in layers}) > 1:
+            raise Refusal("its operands have different numbers of axes, so that the batch of one meets another axis; "
+                          "use unsqueeze")
+
+    def source(self, node, source, runner, rank=None):
+        """The name of what a node reads, after what may have changed it in place."""
+        change = runner.read.get((node, source))
+        if change is not None:
+            how, by = change
+            if how == "result" and by in self.names:
+                return self.names[by]
+            module = self.model.get_submodule(by.target) if by.op == "call_module" else None
+            if module is not None and custom_kind(module, self.custom) in ("BinarizeConv2d", "BinarizeLinear"):
+                self.signs_read.append((node, source))
+                return self.names[source]  # `overwrites_input` says that it holds signs from there on
+            raise Refusal(f"reads a tensor that {self.where(by)} changed in place; let that work on a copy (inplace=False)")
+        if source.op == "get_attr":
+            return self.constant(source, runner, rank)
+        return self.names[source]
+
+    def constant(self, node, runner, rank):
+        """A layer for a tensor of the model that a function reads."""
+        tensor, key = runner.values[node], node.target
+        if tensor.dtype != torch.float32:
+            raise Refusal(f"reads {key}, which is {tensor.dtype}, expected torch.float32")
+        if rank is None or tensor.dim() > rank or tensor.dim() == rank and tensor.shape[0] != 1:
+            raise Refusal(f"reads {key} with the shape {list(tensor.shape)}, which has an axis for the batch that is not 1")
+        if (key, rank) not in self.constants:
+            name = self.unique(key)
+            layer = {"name": name, "kind": "Constant"} | ({"key": key} if key != name else {}) | {"axes": rank - 1}
+            self.layers.append(layer)
+            self.constants[key, rank] = name
+            self.keys[name] = [key]
+            if key not in self.state:
+                self.extra[key] = tensor.detach().clone()
+        return self.constants[key, rank]
+
+    def add(self, node, name, kind, sources, params, module):
+        layer = {"name": name, "kind": kind, "from": sources}
+        if module is not None:
+            owned = [k for k in self.state if k.rpartition(".")[0] == module]
+            self.keys[name] = owned
+            if module != name and owned:
+                layer["key"] = module
+        self.layers.append(layer | params)
+        self.names[node] = name
+
+    def unique(self, name):
+        found, i = name, 2
+        while found in self.taken:
+            found, i = f"{name}~{i}", i + 1
+        self.taken.add(found)
+        return found
+
+    # -- the whole
+
+    def outputs(self, graph, first):
+        node = next(n for n in graph.nodes if n.op == "output")
+        found = []
+
+        def collect(value):
+            if isinstance(value, torch.fx.Node):
+                found.append(value)
+            elif isinstance(value, dict):
+                for v in value.values():
+                    collect(v)
+            elif isinstance(value, (tuple, list)):
+                for v in value:
+                    collect(v)
+            elif value is not None:
+                self.refuse("the model's result", f"holds {value!r}, expected tensors")
+        collect(node.args[0])
+        names = []
+        inputs = {self.names.get(n) for n in graph.nodes if n.op == "placeholder"}
+        for source in found:
+            if not isinstance(first.values[source], torch.Tensor) or source.op == "get_attr":
+                self.refuse("the model's result", f"{source.name} is no tensor of the batch")
+                continue
             try:
-                self.node(node)
-            except Cannot as why:
-                self.problems.append(f"{node.target if node.op == 'call_module' else node.name}: {why}")
-                self.names[node] = self.unique(node.name)
-        return inputs
+                name = self.source(node, source, first)
+            except Refusal as refusal:
+                self.refuse("the model's result", str(refusal))
+                continue
+            if name in names or name in inputs:
+                copied = self.unique(f"{name}.out")
+                self.layers.append({"name": copied, "kind": "Identity", "from": [name]})
+                name = copied
+            names.append(name)
+        if not names:
+            self.refuse("the model's result", "holds no tensor")
+        return names
+
+    def keep_read(self, outputs):
+        """Drops layers that no output reads, and notes which tensors the others read."""
+        needed = set(outputs)
+        for layer in reversed(self.layers):
+            if layer["name"] in needed:
+                needed.update(layer.get("from", []))
+        self.layers = [layer for layer in self.layers if layer["name"] in needed]
+        self.used = {key for layer in self.layers for key in self.keys.get(layer["name"], [])}
+        self.extra = {key: tensor for key, tensor in self.extra.items() if key in self.used}
+
+    def say_what_is_overwritten(self, outputs):
+        """Says of binarizing layers whether those that read the same tensor later find signs in it."""
+        signs = {(self.names.get(node, "the output"), self.names[source]) for node, source in self.signs_read}
+        by_name = {layer["name"]: layer for layer in self.layers}
+
+        def memory(name):
+            while name in by_name and by_name[name]["kind"] in VIEWS:
+                name = by_name[name]["from"][0]
+            return name
+        for i, layer in enumerate(self.layers):
+            if layer["kind"] not in ("BinarizeConv2d", "BinarizeLinear"):
+                continue
+            own = memory(layer["from"][0])
+            later = [(other["name"], name) for other in self.layers[i + 1:] for name in other.get("from", [])]
+            # Whatever is returned is read at the end.
+            later += [("the output", name) for name in outputs]
+            found = {pair in signs for pair in later if memory(pair[1]) == own}
+            if len(found) == 2:
+                self.refuse(f"layer {layer['name']} ({layer['kind']})", "leaves signs in a tensor that is read under another name too; "
+                            "clone it first in the model")
+            elif found:
+                layer["overwrites_input"] = found.pop()
+
+    def check_used(self, drop_unused):
+        left = [k for k in self.state if k not in self.used and not k.endswith("num_batches_tracked")]
+        if left and not drop_unused and not self.problems:
+            self.refuse("the state dict", f"no layer reads these tensors: {', '.join(left)}; delete their modules, or pass "
+                        "drop_unused=True to leave them out")
+
+    def check_model(self, graph):
+        """The model itself gives what the trace gives."""
+        generator = torch.Generator().manual_seed(2)
+        noise = [torch.randn(x.shape, generator=generator) for x in self.inputs]
+        for what, inputs in (("the example", self.inputs), ("random numbers", noise)):
+            want = flat(self.model(*[x.clone() for x in inputs]))
+            found = flat(torch.fx.Interpreter(self.model, graph=graph).run(*[x.clone() for x in inputs]))
+            if len(want) != len(found) or not all(close(a, b) for a, b in zip(want, found)):
+                self.refuse("the model", f"computes something else than torch.fx recorded of it, on {what}; operations such as x += y "
+                            "on a tensor that has another name too, or random numbers, cause this")
+                return
+
+    def text(self, graph, first, outputs):
+        inputs = [(self.names[n], list(first.values[n].shape[1:])) for n in graph.nodes if n.op == "placeholder"]
+        last = inputs[0][0] if len(inputs) == 1 else None
+        lines = [f"input = {toml(inputs[0][1])}"] if len(inputs) == 1 else []
+        if outputs != [self.layers[-1]["name"]]:
+            lines.append(f"output = {toml(outputs)}")
+        lines.append("layer = [")
+        for layer in self.layers:
+            if layer.get("from") == [last]:
+                layer = {k: v for k, v in layer.items() if k != "from"}
+            elif len(layer.get("from", [])) == 1:
+                layer = layer | {"from": layer["from"][0]}
+            lines.append("  { " + ", ".join(f"{key} = {toml(value)}" for key, value in layer.items()) + " },")
+            last = layer["name"]
+        lines.append("]")
+        if len(inputs) > 1:
+            for name, shape in inputs:
+                lines += ["", "[[input]]", f"name = {toml(name)}", f"shape = {toml(shape)}"]
+        return "\n".join(lines) + "\n"
+
+    def arrays(self, drop_unused):
+        kept = {k: t for k, t in self.state.items() if not drop_unused or k in self.used or k.endswith("num_batches_tracked")}
+        return {k: t.numpy() for k, t in (kept | self.extra).items()}
 
 
-# ---------------------------------------------------------------- writing
+def flat(value):
+    if isinstance(value, torch.Tensor):
+        return [value]
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else []
+    return [t for v in values for t in flat(v)]
 
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files
 
 def toml(value):
+    """A value as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (int, np.integer)):
-        return str(int(value))
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, float):
-        return {"inf": "inf", "-inf": "-inf"}.get(repr(value), repr(value))
+        return repr(value)
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    raise ExportError(f"no value of a parameter: {value!r}")
+        return "[" + ", ".join(toml(v) for v in value) + "]"
+    raise Refusal(f"{value!r} cannot be written")
 
 
-def text(exporter, inputs, shapes, outputs):
-    lines = []
-    if len(inputs) == 1:
-        lines.append(f"input = {toml(shapes[inputs[0]][1:])}")
-    last = exporter.layers[-1]["name"] if exporter.layers else None
-    if outputs != [last]:
-        lines.append(f"output = {toml(outputs)}")
-    lines.append("layer = [")
-    for layer in exporter.layers:
-        lines.append("  { " + ", ".join(f"{k} = {toml(v)}" for k, v in layer.items()) + " },")
-    lines.append("]")
-    if len(inputs) > 1:
-        for node in inputs:
-            lines += ["", "[[input]]", f"name = {toml(exporter.names[node])}", f"shape = {toml(shapes[node][1:])}"]
-    return "\n".join(lines) + "\n"
+def npz(arrays):
+    """An uncompressed .npz with the same bytes for the same arrays."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.require(array, requirements="C"), allow_pickle=False)
+    return out.getvalue()
 
 
 def save(path, arrays):
-    """Writes an .npz whose bytes depend on the arrays alone: numpy's own has the time in it."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for key, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(key + ".npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False)
-
-
-def flattened(value):
-    if isinstance(value, torch.fx.Node):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        return [n for v in value for n in flattened(v)]
-    raise ExportError(f"the model returns {value!r}; tensors, and lists of them, are supported")
-
-
-def export(model, example_input, path, *, kinds=None):
-    """Writes `path`.npz and `path`.toml; returns the modules whose kind is to be mended by hand.
-
-    `example_input` is a tensor, or a tuple of them, with the batch as the first axis.
-    """
-    kinds = kinds or {}
-    inputs = list(example_input) if isinstance(example_input, (tuple, list)) else [example_input]
-    training = model.training
-    model.eval()
-    try:
-        state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-        tracer = Tracer(kinds)
-        root = model if not tracer.is_leaf_module(model, "") else torch.nn.Sequential(model)
-        try:
-            graph = tracer.trace(root)
-        except Exception as error:
-            raise ExportError(f"torch.fx cannot trace the model: {error}") from error
-        traced = torch.fx.GraphModule(root, graph)
-        shapes, other = run(traced, inputs, 2), run(traced, inputs, 3)
-        modules = dict(traced.named_modules())
-        exporter = Exporter(traced, modules, shapes, kinds)
-        nodes = exporter.all()
-        for node, shape in shapes.items():
-            attribute = node.op in ("get_attr", "output")
-            if shape and not attribute and (shape[0], other[node][0]) != (2, 3):
-                exporter.problems.append(f"{node.name}: its first axis is not the batch: {list(shape)}")
-            elif shape and not attribute and shape[1:] != other[node][1:]:
-                exporter.problems.append(f"{node.name}: its shape depends on the batch")
-        result = next(n for n in graph.nodes if n.op == "output").args[0]
-        outputs = [exporter.names[n] for n in flattened(result)]
-    finally:
-        model.train(training)
-    if exporter.problems:
-        raise ExportError("cannot be expressed:\n  " + "\n  ".join(exporter.problems))
-    if root is not model:
-        state = {f"0.{key}": value for key, value in state.items()}
-    left = sorted(key for key in state if key not in exporter.keys)
-    save(f"{path}.npz", {key: value.numpy() for key, value in state.items() if key in exporter.keys})
-    with open(f"{path}.toml", "w", encoding="utf-8", newline="\n") as file:
-        file.write(text(exporter, nodes, shapes, outputs))
-    if left:
-        print(f"{path}.npz leaves out what the model does not use: {', '.join(left)}")
-    if exporter.unknown:
-        print(f"mend by hand in {path}.toml: {', '.join(exporter.unknown)}")
-    return exporter.unknown
+    """Writes an .npz."""
+    with open(path, "wb") as f:
+        f.write(npz(arrays))
