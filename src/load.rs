@@ -211,8 +211,8 @@ fn pytorch(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagno
     let read = checkpoint::read(path, import.key.as_deref())?;
     let imported = arch::assemble(&read.state, &file, &default_name(path))?;
     show(&Diagnostics(imported.warnings));
-    let mut paths = vec![description.clone()];
-    paths.extend(checkpoint::files(path)?);
+    let mut paths = checkpoint::files(path)?;
+    paths.push(description.clone());
     Ok((imported.graph, paths))
 }
 

@@ -125,5 +125,8 @@ fn damaged_files_name_what_is_wrong() {
     assert!(text.starts_with("error: cut.onnx: ") && !dir.join("out").exists(), "{text}");
     std::fs::write(dir.join("page.onnx"), "<!DOCTYPE html>").unwrap();
     let text = stderr(&expect(&dir, 2, &["inspect", "page.onnx"]));
-    assert!(text.contains("not a model that is known here") && text.contains("ONNX"), "{text}");
+    assert!(text.contains("page.onnx: is a web page") && text.contains("ONNX"), "{text}");
+    std::fs::write(dir.join("image.onnx"), "GIF89a").unwrap();
+    let text = stderr(&expect(&dir, 2, &["inspect", "image.onnx"]));
+    assert!(text.contains("not a model that is known here: it begins with 47 49 46"), "{text}");
 }

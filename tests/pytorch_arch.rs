@@ -12,7 +12,7 @@ use unfloat_exec::reference::evaluate;
 use unfloat_exec::{Plan, PlanOptions};
 use unfloat_frontends::pytorch::arch::{ArchitectureFile, assemble};
 use unfloat_frontends::pytorch::{CheckpointFile, StateOptions, read_state};
-use unfloat_ir::{Data, Diagnostics, Graph, Tensor};
+use unfloat_ir::{Data, Diagnostics, Graph, Op, Tensor};
 use unfloat_npy::Npz;
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
 
@@ -20,12 +20,16 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pytorch/arch")
 }
 
-/// The names of the fixtures: the architectures in the folder.
+/// The names of the fixtures: the architectures in both folders, those of `nets` from the other on.
 fn names() -> Vec<String> {
-    let files = std::fs::read_dir(folder()).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = files.filter_map(|f| f.strip_suffix(".toml").map(str::to_string)).collect();
+    let of = |prefix: &str| -> Vec<String> {
+        let files = std::fs::read_dir(folder().join(prefix)).unwrap();
+        let files = files.map(|f| f.unwrap().file_name().into_string().unwrap());
+        files.filter_map(|f| f.strip_suffix(".toml").map(|name| format!("{prefix}{name}"))).collect()
+    };
+    let mut names = [of(""), of("../nets/")].concat();
     names.sort();
-    assert!(names.len() >= 12, "{names:?}");
+    assert!(names.len() >= 26, "{names:?}");
     names
 }
 
@@ -34,7 +38,8 @@ fn import(name: &str) -> Graph {
     let file = CheckpointFile::from_bytes(format!("{name}.npz"), bytes("npz"));
     let state = read_state(file, &StateOptions::default()).unwrap_or_else(|e| panic!("{name}: {e}")).state;
     let arch = ArchitectureFile { label: format!("{name}.toml"), bytes: bytes("toml") };
-    assemble(&state, &arch, name).unwrap_or_else(|e| panic!("{name}: {e}")).graph
+    let graph_name = name.rsplit('/').next().unwrap_or(name);
+    assemble(&state, &arch, graph_name).unwrap_or_else(|e| panic!("{name}: {e}")).graph
 }
 
 fn folded(mut graph: Graph) -> Graph {
@@ -126,6 +131,8 @@ fn the_fast_executor_gives_torchs_outputs() {
     for name in names() {
         let (graph, io) = (folded(import(&name)), io(&name));
         if !Plan::takes(&graph) {
+            // Activations that are codes are for the reference evaluator.
+            assert!(graph.live_nodes().any(|(_, n)| matches!(n.op, Op::Quantize(_))), "{name}");
             continue;
         }
         planned += 1;
@@ -136,7 +143,7 @@ fn the_fast_executor_gives_torchs_outputs() {
             check(&format!("{name} on {}", isa.name()), &io, &got);
         }
     }
-    assert_eq!(planned, names().len());
+    assert!(planned >= 20, "{planned} of {}", names().len());
 }
 
 #[test]
@@ -146,7 +153,7 @@ fn emitted_cpp_gives_torchs_outputs() {
         if let Err(refused) = Cpp.check(&graph, &Options::defaults(Cpp.info())) {
             // Activations that are codes: said by name and layer.
             let text = refused.to_string();
-            assert!(text.contains("C++ holds f32 so far") && text.contains("(BinarySign)"), "{name}: {text}");
+            assert!(text.contains("C++ holds f32 so far"), "{name}: {text}");
             continue;
         }
         let mut out = OutDir::new();
