@@ -113,6 +113,8 @@ fn missing_and_unused_keys_are_listed_with_what_is_near() {
         ],
     );
     assert!(!refusal(&state, toml).contains("num_batches_tracked"));
+    let toml = format!("unused = ['left', 'bn']\n{toml}");
+    assert!(!refusal(&state, &toml).contains("no layer of net.toml has the key `left.over`"));
 }
 
 #[test]
@@ -256,4 +258,37 @@ fn batch_norms_are_torchs_and_integers_are_read() {
         (node.op.name(), &*node.origin.format, &*node.origin.layer),
         ("batch_norm", "pytorch", "bn (BatchNorm1d)")
     );
+}
+
+/// Files with bytes changed, dropped and doubled are read or refused; nothing panics, hangs or grows without bound.
+#[test]
+fn mutated_files_are_read_or_refused() {
+    let tensors = state(&[("c.weight", &[4, 3, 3, 3], &[0.5; 108]), ("fc.weight", &[2, 64], &[1.0; 128])]);
+    let toml = "input = [3, 8, 8]\nlayer = [\n{ name = 'c', kind = 'Conv2d', padding = 1, bias = false },\n\
+        { kind = 'MaxPool2d', kernel_size = 2, ceil_mode = true }, { kind = 'ReLU', inplace = true },\n\
+        { name = 'f', kind = 'Flatten' }, { kind = 'View', shape = [-1, 4, 16] }, { kind = 'Mean', dim = [1] },\n\
+        { name = 'fc', kind = 'BinarizeLinear', from = 'f', bias = false }, { kind = 'Softmax', dim = 1 } ]";
+    assert!(put_together(&tensors, toml).is_ok());
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |n: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % n
+    };
+    let pieces: [&[u8]; 8] = [b"9", b"-1", b"0", b"16777216", b"[", b"]", b"= 'Conv2d'", b"inf"];
+    let mut taken = 0;
+    for _ in 0..4000 {
+        let mut bytes = toml.as_bytes().to_vec();
+        for _ in 0..=next(3) {
+            let at = next(bytes.len());
+            match next(4) {
+                0 => bytes[at] = next(128) as u8,
+                1 => drop(bytes.remove(at)),
+                2 => drop(bytes.splice(at..=at, pieces[next(8)].iter().copied()).collect::<Vec<u8>>()),
+                _ => drop(bytes.splice(at..at, pieces[next(8)].iter().copied()).collect::<Vec<u8>>()),
+            }
+        }
+        let file = ArchitectureFile { label: "net.toml".to_string(), bytes };
+        taken += usize::from(assemble(&tensors, &file, "net").is_ok());
+    }
+    assert!(taken > 50 && taken < 3500, "{taken}");
 }

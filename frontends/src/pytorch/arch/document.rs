@@ -56,10 +56,12 @@ pub(crate) struct Document {
     pub layers: Vec<Decl>,
     /// Names of the results; none for what the last layer makes.
     pub outputs: Option<Vec<String>>,
+    /// Keys, and prefixes of keys, of tensors that the model has and does not use.
+    pub unused: Vec<String>,
 }
 
 /// What stands at the top.
-const TOP: &str = "`name`, `input`, `layer` and `output`";
+const TOP: [&str; 5] = ["name", "input", "layer", "output", "unused"];
 
 /// Reads a file.
 pub(crate) fn read(label: &str, text: &str) -> Result<Document, Vec<Diagnostic>> {
@@ -126,10 +128,13 @@ impl Reader<'_> {
         if let Some(item) = get(root, "output") {
             document.outputs = self.names(item, "output");
         }
-        for key in root.keys().filter(|k| !["name", "input", "layer", "output"].contains(&&**k.get_ref())) {
+        if let Some(item) = get(root, "unused") {
+            document.unused = self.names(item, "unused").unwrap_or_default();
+        }
+        for key in root.keys().filter(|k| !TOP.contains(&&**k.get_ref())) {
             let line = self.line(key.span().start);
             let shown = clip(key.get_ref());
-            self.fail(line, format!("`{shown}` means nothing here; a file has {TOP}"));
+            self.fail(line, format!("`{shown}` means nothing here; a file has {}", TOP.join(", ")));
         }
         document
     }

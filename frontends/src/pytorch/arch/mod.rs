@@ -125,7 +125,14 @@ fn keys(
         }
     }
     let counter = |key: &str| key == "num_batches_tracked" || key.ends_with(".num_batches_tracked");
-    let unused: Vec<&str> = tensors.keys().filter(|key| !used.contains(*key) && !counter(key)).collect();
+    let spared = |key: &str| {
+        let covers = |name: &String| {
+            key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        document.unused.iter().any(covers)
+    };
+    let unused: Vec<&str> =
+        tensors.keys().filter(|key| !used.contains(*key) && !counter(key) && !spared(key)).collect();
     let mut found = Vec::new();
     for (decl, key) in &missing {
         let near = near(key, unused.iter().copied());
@@ -151,7 +158,8 @@ fn keys(
             let shape = entry.map_or(String::new(), |e| e.tensor.shape().to_string());
             let near = near(key, wanted.iter().copied());
             let hint = match near.as_slice() {
-                [] => "every tensor belongs to a layer: one may be missing in the architecture".to_string(),
+                [] => "a layer may be missing; if the model does not use it, say so: `unused = [\"…\"]`"
+                    .to_string(),
                 names => format!("`{}` is missing: is it this?", names[0]),
             };
             let text = format!("no layer of {label} has the key `{}`, {shape}", clip(key));
