@@ -81,6 +81,10 @@ pub fn load_with_source(path: &Path, import: &Import) -> Result<(Graph, Value), 
 fn load(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnostics> {
     let tensors = checkpoint::recognise(path)?;
     let format = if tensors.is_some() { Format::Checkpoint } else { format_of(path)? };
+    if tensors.is_none() && import.arch.is_some() {
+        // The checkpoints' own reader says best why this is none: a damaged archive, say.
+        checkpoint::read(path, import.key.as_deref())?;
+    }
     let mut found = misplaced(format, import);
     if let (Some(tensors), None) = (tensors, &import.arch) {
         found.push(checkpoint::needs_architecture(path, tensors));

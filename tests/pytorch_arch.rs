@@ -204,6 +204,11 @@ fn the_program_takes_an_architecture() {
     assert_eq!(certificate["source"][1]["file"], arch.as_str());
     let table = expect(0, &["inspect", &model, "--arch", &arch]);
     assert!(table.contains("block.conv1 (BinarizeConv2d)"), "{table}");
+    let cut = out.join("cut.npz");
+    let bytes = std::fs::read(folder().join(&model)).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let damaged = expect(2, &["inspect", cut.to_str().unwrap(), "--arch", &arch]);
+    assert!(damaged.contains("cut.npz") && !damaged.contains("is for checkpoints"), "{damaged}");
     let refused = expect(2, &["convert", &model, "-o", dir]);
     assert!(refused.contains("--arch FILE.toml"), "{refused}");
     let wrong = expect(2, &["inspect", "vgg.npz", "--arch", &arch]);

@@ -84,7 +84,10 @@ pub(super) fn hardsigmoid(p: &mut Parameters<'_>) -> Box<dyn Layer> {
 
 /// Reads a `Softplus`.
 pub(super) fn softplus(p: &mut Parameters<'_>) -> Box<dyn Layer> {
-    p.ignore(&["threshold"]);
+    // From 20 on, the function is the identity in single precision anyway.
+    if p.number("threshold").is_some_and(|threshold| threshold < 20.0) {
+        p.fail("only a `threshold` from 20 is supported");
+    }
     if p.number("beta").is_some_and(|beta| beta != 1.0) {
         p.fail("only `beta = 1` is supported");
     }
