@@ -11,6 +11,7 @@
 //! | [`graph`], [`arena`] | the graph, its typed handles, how to build it |
 //! | [`ops`] | one file per op: attributes, type inference, reference evaluation, text |
 //! | [`accumulator`] | what sums of products can be, from the weights that are there |
+//! | [`ranges`] | what every integer value can be |
 //! | [`patch`] | the only way in which passes change a graph |
 //! | [`verify`] | what must hold at each [`Stage`] |
 //! | [`text`] | the `.uir` text form, `parse(print(g)) == g` |
@@ -29,6 +30,7 @@ pub mod ops;
 pub mod origin;
 pub mod patch;
 mod permute;
+pub mod ranges;
 pub mod tensor;
 pub mod text;
 pub mod types;
