@@ -12,8 +12,14 @@ use unfloat_exec::{Plan, PlanOptions};
 use unfloat_ir::{
     Data, Diagnostic, Diagnostics, ElemType, Graph, Layout, Location, Stage, Tensor, TensorType,
 };
+use unfloat_passes::analysis::memory;
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
 use unfloat_passes::validate::compare;
+
+/// Bytes of pseudo-random samples and what comes of them, unless one sample has more.
+const RANDOM_BYTES: u64 = 256 << 20;
+/// Bytes of samples and what comes of them.
+const MAX_BATCH_BYTES: u64 = 8 << 30;
 
 /// Something that computes.
 pub enum Subject {
@@ -29,7 +35,9 @@ impl Subject {
         if path.is_dir() && checkpoint::recognise(path)?.is_none() {
             return Artefact::open(path, None).map(Subject::Artefact);
         }
-        load_graph(path, import).map(Subject::Graph)
+        let graph = load_graph(path, import)?;
+        memory::check(&graph)?;
+        Ok(Subject::Graph(graph))
     }
 
     /// Names and types of the inputs.
@@ -48,20 +56,47 @@ impl Subject {
         }
     }
 
-    /// Pseudo-random samples for the inputs.
+    /// Pseudo-random samples for the inputs: `count`, or fewer of them, at least one, where they are large.
     pub fn random(&self, count: usize) -> Batch {
+        let affordable = RANDOM_BYTES / self.port_bytes().max(1);
+        let count = count.min(usize::try_from(affordable).unwrap_or(usize::MAX)).max(1);
         samples::random(&self.input_types(), count, samples::SEED)
+    }
+
+    /// Bytes of one sample's inputs and outputs.
+    fn port_bytes(&self) -> u64 {
+        let types = self.input_types().into_iter().chain(self.output_types());
+        let bytes = |ty: TensorType| (ty.shape.num_elements() as u64).saturating_mul(4);
+        types.map(|(_, ty)| bytes(ty)).fold(0, u64::saturating_add)
+    }
+
+    /// Refuses samples whose results would need too much memory, however few bytes hold the samples themselves.
+    fn check_room(&self, inputs: &Batch) -> Result<(), Diagnostics> {
+        let bytes = self.port_bytes().saturating_mul(inputs.count as u64);
+        if bytes <= MAX_BATCH_BYTES {
+            return Ok(());
+        }
+        let gib = |b: u64| b as f64 / (1u64 << 30) as f64;
+        let text = format!(
+            "{} samples with their outputs need {:.1} GiB, more than the {:.0} GiB that are allowed",
+            inputs.count,
+            gib(bytes),
+            gib(MAX_BATCH_BYTES)
+        );
+        Err(fault(text).help("split the samples over several runs").into())
     }
 
     /// Runs samples: in the fast executor, in the reference evaluator where a value is no float, or as emitted.
     pub fn run(&self, inputs: &Batch, threads: usize) -> Result<Batch, Diagnostics> {
+        self.check_room(inputs)?;
         let data = match self {
             Subject::Graph(graph) => {
                 let graph = prepared(graph)?;
                 if !Plan::takes(&graph) {
                     return during("running the samples", || by_reference(&graph, inputs));
                 }
-                let plan = Plan::new(&graph, &PlanOptions::default())?;
+                let options = PlanOptions { max_batch: inputs.count.max(1), ..PlanOptions::default() };
+                let plan = Plan::new(&graph, &options)?;
                 let floats = inputs.floats();
                 let slices: Vec<&[f32]> = floats.iter().map(|v| v.as_ref()).collect();
                 let results = during("running the samples", || plan.run(&slices, inputs.count, threads))?;
@@ -80,6 +115,7 @@ impl Subject {
         let Subject::Graph(graph) = self else {
             return Err(fault("--reference needs a model or a .uir, not an artefact directory").into());
         };
+        self.check_room(inputs)?;
         by_reference(graph, inputs)
     }
 }

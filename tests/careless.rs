@@ -138,3 +138,27 @@ fn an_interrupt_leaves_nothing_behind() {
     assert_eq!(fs::read_dir(&temp).unwrap().count(), 0);
     assert!(!dir.join("out").exists());
 }
+
+/// A few lines of text that ask for more memory than a machine has are refused before anything of that size is made.
+#[test]
+fn values_that_need_too_much_memory_are_named() {
+    let dir = scratch("memory");
+    let text = "uir 1\ngraph \"g\" imported\ninput %x : f32[16000,16000,1] hwc\n\
+                %y = relu %x : f32[16000,16000,1] hwc @keras(\"m.h5\", \"y\", \"y (ReLU)\")\noutput \"y\" %y\n";
+    let model = dir.join("large.uir");
+    fs::write(&model, text).unwrap();
+    for args in [
+        &["convert", "-o", "out"][..],
+        &["verify", "large.uir"],
+        &["run", "--reference", "--input", "x.npy", "--output", "y.npy"],
+    ] {
+        let out =
+            program().current_dir(&dir).arg(args[0]).arg("large.uir").args(&args[1..]).output().unwrap();
+        let text = refused(&out);
+        assert!(text.contains("y (ReLU)") && text.contains("`y`, f32[16000,16000,1] hwc"), "{text}");
+        assert!(text.contains("one sample needs 1.9 GiB at once"), "{text}");
+    }
+    assert!(!dir.join("out").exists() && !dir.join("y.npy").exists());
+    // What it is can still be looked at.
+    assert!(program().current_dir(&dir).args(["inspect", "large.uir"]).output().unwrap().status.success());
+}

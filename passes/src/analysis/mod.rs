@@ -1,6 +1,7 @@
 //! What several passes need to know of a graph.
 
 pub mod affine;
+pub mod memory;
 pub mod numbering;
 pub mod perm;
 pub mod range;

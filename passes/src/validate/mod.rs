@@ -27,7 +27,7 @@ pub use compare::{Difference, compare, numbers};
 pub use evaluator::{Evaluator, Native, Prepared, Reference, evaluate_from};
 pub use samples::{SplitMix64, nudged, sample};
 
-use crate::analysis::perm;
+use crate::analysis::{memory, perm};
 use crate::pass::{Claim, PassInfo};
 use crate::report::Evidence;
 use matching::{Matching, Pair, relate};
@@ -49,6 +49,8 @@ pub struct Effort<'a> {
 
 /// Multiply-accumulates of the native executor that a check may cost: some 20 ms on one core.
 const MAC_BUDGET: u64 = 1 << 30;
+/// Bytes of outputs of all samples that are kept, unless those of one sample are more.
+const KEPT_BYTES: u64 = 256 << 20;
 /// Bytes of intermediate values that are kept of the graph before.
 const PROBE_BYTES: usize = 16 << 20;
 /// How much further than by one unit in the last place rounding may carry a value.
@@ -57,9 +59,10 @@ const NOISE_FACTOR: f64 = 8.0;
 const SHAKES: u64 = 6;
 
 impl Effort<'_> {
-    fn samples_for(&self, cost: u64) -> usize {
-        let affordable = usize::try_from(MAC_BUDGET / cost.max(1)).unwrap_or(usize::MAX);
-        self.samples.min(affordable).max(1)
+    /// As many samples as a cost per sample, and the bytes of the results that are kept of each, allow.
+    fn samples_for(&self, cost: u64, kept: u64) -> usize {
+        let affordable = (MAC_BUDGET / cost.max(1)).min(KEPT_BYTES / kept.max(1));
+        self.samples.min(usize::try_from(affordable).unwrap_or(usize::MAX)).max(1)
     }
 }
 
@@ -212,7 +215,7 @@ fn exact(info: &PassInfo, before: &Graph, after: &Graph, effort: &Effort) -> Res
     let [wanted, behind] = sides(&pairs);
     let mut run_before = Reference.prepare(before, &wanted)?;
     let mut run_after = Reference.prepare(after, &behind)?;
-    let n = effort.samples_for(Reference.cost(before).saturating_mul(2));
+    let n = effort.samples_for(Reference.cost(before).saturating_mul(2), 0);
     let mut tally = Tally::default();
     for s in 0..n {
         let input = sample(before, effort.seed, s);
@@ -246,7 +249,7 @@ fn exact_pairs(
         .filter(|&v| before.const_of(v).is_none())
         .collect();
     let leaves: Vec<ValueId> = leaves.into_iter().collect();
-    let n = if leaves.is_empty() { 1 } else { effort.samples_for(effort.evaluator.cost(before)) };
+    let n = if leaves.is_empty() { 1 } else { effort.samples_for(effort.evaluator.cost(before), 0) };
     let mut run = effort.evaluator.prepare(before, &leaves)?;
     let mut tally = Tally::default();
     for s in 0..n {
@@ -314,7 +317,7 @@ fn measured(
         return Ok(proved(after));
     }
     let cost = effort.evaluator.cost(before).saturating_add(effort.evaluator.cost(after));
-    let n = effort.samples_for(cost);
+    let n = effort.samples_for(cost, memory::port_bytes(before).1);
     let pairs = probes(pairs, before, after, n);
     let [wanted, behind] = sides(&pairs);
     let first = run_samples(before, &wanted, n, effort)?;
