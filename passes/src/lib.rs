@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod analysis;
+pub mod audit;
 pub mod pass;
 pub mod passes;
 pub mod pipeline;

@@ -1,5 +1,6 @@
 //! What a pass is.
 
+use crate::report::Fold;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ pub enum Claim {
     /// A pass that sums floats in another order can't claim this.
     Exact,
     /// No element of a value moves by more than `abs + rel · m`, where `m` is the greatest magnitude among the
-    /// elements of that value for that sample.
+    /// elements of that value for that sample. Of integers of more than 8 bits, one unit is allowed as well.
     Within {
         /// The absolute part.
         abs: f64,
@@ -140,12 +141,14 @@ pub struct PassCx<'a> {
     call: &'a BTreeMap<&'static str, String>,
     /// Findings that do not stop the work.
     pub warnings: Diagnostics,
+    /// Step functions that the pass made and proved, for the certificate.
+    pub folds: Vec<Fold>,
 }
 
 impl<'a> PassCx<'a> {
     /// The context of one call.
     pub fn new(call: &'a PassCall) -> Self {
-        Self { call: &call.options, warnings: Diagnostics::new() }
+        Self { call: &call.options, warnings: Diagnostics::new(), folds: Vec::new() }
     }
     /// The value of an option; every option of the pass has one.
     pub fn word(&self, name: &str) -> &'a str {

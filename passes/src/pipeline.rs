@@ -129,6 +129,7 @@ fn run_pass(
     }
     let mut cx = PassCx::new(call);
     let change = call.pass.run(graph, &mut cx)?;
+    let folds = std::mem::take(&mut cx.folds);
     warnings.extend(cx.warnings);
     if !change.is_none() {
         *graph = graph.compact();
@@ -152,7 +153,7 @@ fn run_pass(
     }
     let options = call.options().iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
     let (pass, claim) = (info.name.to_string(), info.claim.clone());
-    Ok(PassReport { pass, options, changes: change.count, claim, evidence })
+    Ok(PassReport { pass, options, changes: change.count, claim, evidence, folds })
 }
 
 /// The passes that carry a graph to a stage.

@@ -44,6 +44,40 @@ pub enum Evidence {
     },
 }
 
+/// One step function of an integer, and what is known of it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Fold {
+    /// The value that it makes.
+    pub value: String,
+    /// The layer that it came from.
+    pub layer: String,
+    /// What it became.
+    pub form: String,
+    /// How many channels have a function of their own.
+    pub channels: usize,
+    /// Values of the accumulator, over all channels, for which it holds.
+    pub points: u64,
+    /// Whether each of them was evaluated; else the function is monotone, and both sides of every step were.
+    pub enumerated: bool,
+    /// How far a result may be from that of the source's formula in real numbers, before it is rounded: in codes, or,
+    /// for a softmax and for an output, in its own unit. 0 where results are equal.
+    pub bound: f64,
+    /// For an accumulator over two quantized values: how it compares with the source's own sum, for every pair of codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differs: Option<Differs>,
+}
+
+/// How results compare over all pairs of codes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Differs {
+    /// The number of pairs.
+    pub pairs: u64,
+    /// For how many pairs and channels results differ.
+    pub different: u64,
+    /// By how many codes at most.
+    pub most: u64,
+}
+
 /// One pass that was run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PassReport {
@@ -57,6 +91,9 @@ pub struct PassReport {
     pub claim: Claim,
     /// How that was checked.
     pub evidence: Evidence,
+    /// The step functions that it made and proved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folds: Vec<Fold>,
 }
 
 /// All passes that were run, in order.

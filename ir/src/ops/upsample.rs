@@ -1,4 +1,6 @@
 //! Enlargement by whole factors along each axis.
+//!
+//! One operand, of floats, or of any type for `nearest`, which only repeats; the result has its type but for the extents.
 
 use super::{OpDef, OpError, all_float, arity, floats};
 use crate::attrs::{AttrReader, AttrWriter};
@@ -40,6 +42,16 @@ impl Upsample {
         let low = source.floor() as usize;
         (low, (low + 1).min(n - 1), source - low as f64)
     }
+
+    /// Each cell repeated.
+    fn repeated(&self, x: &Tensor, out: &TensorType) -> Data {
+        let strides = x.ty.shape.strides();
+        let mut from = Vec::with_capacity(out.shape.num_elements());
+        for_each_index(&out.shape, |at| {
+            from.push((0..at.len()).map(|a| at[a] / self.factors[a] * strides[a]).sum());
+        });
+        x.data.gather(&from)
+    }
 }
 
 impl OpDef for Upsample {
@@ -69,7 +81,9 @@ impl OpDef for Upsample {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, OpError> {
         arity(inputs, 1, 1)?;
-        all_float(inputs)?;
+        if self.mode != UpsampleMode::Nearest {
+            all_float(inputs)?;
+        }
         let x = inputs[0];
         if self.factors.len() != x.rank() || self.factors.contains(&0) {
             return Err(
@@ -77,10 +91,13 @@ impl OpDef for Upsample {
             );
         }
         let dims: Vec<usize> = x.shape.iter().zip(&self.factors).map(|(n, f)| n.saturating_mul(*f)).collect();
-        Ok(TensorType::f32(dims, x.layout))
+        Ok(TensorType::new(x.elem.clone(), dims, x.layout))
     }
 
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
+        if self.mode == UpsampleMode::Nearest {
+            return Ok(self.repeated(inputs[0], out));
+        }
         let x = floats(inputs, 0)?;
         let shape = &inputs[0].ty.shape;
         let strides = shape.strides();
@@ -113,6 +130,14 @@ mod tests {
             op.eval(&[&x], &op.infer(&[&x.ty]).unwrap()).unwrap()
         };
         assert_eq!(run(UpsampleMode::Nearest), Data::F32(vec![0., 0., 4., 4.]));
+        let codes = TensorType::new(crate::types::ElemType::Bipolar, [2, 1], Layout::channels_last(1));
+        let codes = Tensor::codes(codes, [-1, 1]);
+        let [nearest, linear] =
+            [UpsampleMode::Nearest, UpsampleMode::Linear].map(|mode| Upsample { factors: vec![2, 1], mode });
+        let ty = nearest.infer(&[&codes.ty]).unwrap();
+        assert_eq!(ty.to_string(), "bipolar[4,1] wc");
+        assert_eq!(nearest.eval(&[&codes], &ty).unwrap(), Data::I8(vec![-1, -1, 1, 1]));
+        assert!(linear.infer(&[&codes.ty]).is_err());
         assert_eq!(run(UpsampleMode::Linear), Data::F32(vec![0., 1., 3., 4.]));
         assert_eq!(run(UpsampleMode::LinearAsymmetric), Data::F32(vec![0., 2., 4., 4.]));
     }

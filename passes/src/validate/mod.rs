@@ -34,7 +34,7 @@ use matching::{Matching, Pair, relate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use unfloat_ir::arena::Handle;
-use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Output, Patch, Tensor, ValueId};
+use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Output, Patch, Tensor, TensorType, ValueId};
 
 /// How much is spent on a check.
 #[derive(Clone, Copy)]
@@ -329,7 +329,8 @@ fn measured(
         for (p, (x, y)) in x.iter().zip(&y).enumerate() {
             let seen = compare(x, y, &pairs[p].order);
             tally.add(&before.value(pairs[p].before).name, &seen);
-            if limit.is_some_and(|(abs, rel)| seen.max_abs > abs + rel * seen.magnitude) {
+            let unit = unit(before.ty(pairs[p].before));
+            if limit.is_some_and(|(abs, rel)| seen.max_abs > (abs + rel * seen.magnitude).max(unit)) {
                 broken.push((p, s, seen));
             }
         }
@@ -341,6 +342,11 @@ fn measured(
         _ => None,
     };
     Ok(tally.evidence(n, effort.evaluator.name(before), noise, still(before, &pairs, &first)))
+}
+
+/// By how much integers may differ where a claim allows anything: one unit, if they are so wide that one is little.
+fn unit(ty: &TensorType) -> f64 {
+    f64::from(u8::from(!ty.elem.is_float() && ty.elem.bits() > 8))
 }
 
 /// The names of the pairs that every sample left the same.

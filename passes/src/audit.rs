@@ -1,0 +1,188 @@
+//! Where a float, or a width that nobody proved, still hides in a graph.
+//!
+//! In: any graph. Out: every node that computes on floats, other than the boundary (a quantizer that reads an input of the
+//! graph with constant scale, and a dequantization that an output shows), and what is not what hardware takes it for: zero
+//! padding on a map of ±1, accumulators of which 64 bits do not hold every sum, scales that are computed at run time. Each
+//! finding says which layer it came from, and what would remove it. Refuses nothing.
+
+use serde::Serialize;
+use unfloat_ir::arena::Handle;
+use unfloat_ir::ranges::Ranges;
+use unfloat_ir::{ElemType, Graph, Node, Op, OpDef, ValueId};
+
+/// One place.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Finding {
+    /// The value.
+    pub value: String,
+    /// The op that makes it.
+    pub op: String,
+    /// The file and the layer that it came from.
+    pub origin: String,
+    /// What hides there.
+    pub what: String,
+    /// What would remove it.
+    pub remedy: String,
+}
+
+/// All places, in the order of the nodes.
+pub fn audit(graph: &Graph) -> Vec<Finding> {
+    let work = Audit { graph, ranges: Ranges::of(graph), fed: fed_by_codes(graph) };
+    graph.live_nodes().filter_map(|(_, node)| work.node(node)).chain(work.ports()).collect()
+}
+
+/// Whether no float hides: the graph is integers within its boundary.
+pub fn is_integer(graph: &Graph) -> bool {
+    let floats = graph.live_nodes().filter(|(_, n)| touches_floats(graph, n));
+    let mut inside = floats.filter(|(_, n)| !is_boundary(graph, n));
+    let shown = graph.outputs().iter().all(|o| {
+        !graph.ty(o.value).elem.is_float()
+            || graph.producer(o.value).is_some_and(|(_, n)| is_boundary(graph, n))
+    });
+    inside.next().is_none() && shown
+}
+
+fn touches_floats(graph: &Graph, node: &Node) -> bool {
+    node.inputs.iter().chain([&node.output]).any(|&v| graph.ty(v).elem.is_float())
+}
+
+/// A quantizer of an input of the graph, or a dequantization that only outputs show.
+fn is_boundary(graph: &Graph, node: &Node) -> bool {
+    let constants = node.inputs.iter().skip(1).all(|&v| graph.const_of(v).is_some());
+    match &node.op {
+        Op::Quantize(_) => constants && graph.inputs().contains(&node.inputs[0]),
+        Op::Dequantize(_) => {
+            let read = graph.live_nodes().any(|(_, n)| n.inputs.contains(&node.output));
+            constants && !read && graph.is_output(node.output) && graph.const_of(node.inputs[0]).is_none()
+        }
+        _ => false,
+    }
+}
+
+/// For each value, whether it depends on integers that are no constants.
+fn fed_by_codes(graph: &Graph) -> Vec<bool> {
+    let mut fed = vec![false; graph.num_values()];
+    graph.inputs().iter().for_each(|&v| fed[v.index()] = !graph.ty(v).elem.is_float());
+    for (_, node) in graph.live_nodes() {
+        let integer = !graph.ty(node.output).elem.is_float();
+        fed[node.output.index()] = integer || node.inputs.iter().any(|v| fed[v.index()]);
+    }
+    fed
+}
+
+struct Audit<'g> {
+    graph: &'g Graph,
+    ranges: Ranges,
+    fed: Vec<bool>,
+}
+
+impl Audit<'_> {
+    fn finding(&self, node: &Node, what: String, remedy: &str) -> Option<Finding> {
+        Some(Finding {
+            value: self.graph.value(node.output).name.clone(),
+            op: node.op.name().to_string(),
+            origin: node.origin.to_string(),
+            what,
+            remedy: remedy.to_string(),
+        })
+    }
+
+    fn node(&self, node: &Node) -> Option<Finding> {
+        if touches_floats(self.graph, node) {
+            return if is_boundary(self.graph, node) { None } else { self.float(node) };
+        }
+        self.integer(node)
+    }
+
+    fn float(&self, node: &Node) -> Option<Finding> {
+        let graph = self.graph;
+        let input = node.inputs.first().copied();
+        let fed = |v: ValueId| self.fed[v.index()];
+        let weight_is_float =
+            || node.inputs.get(1).is_some_and(|&w| graph.const_of(w).is_some_and(|t| t.ty.elem.is_float()));
+        match &node.op {
+            // Codes behind a dequantization count where they are read.
+            Op::Dequantize(_) if node.inputs.iter().all(|&v| graph.const_of(v).is_some()) => None,
+            Op::Dequantize(_) if graph.is_output(node.output) => {
+                self.finding(node, "codes become floats that another layer reads too".into(), QUANTIZE)
+            }
+            Op::Dequantize(_) => self.finding(node, "codes become floats again".into(), QUANTIZE),
+            Op::Quantize(_) if node.inputs.iter().skip(1).any(|&v| graph.const_of(v).is_none()) => {
+                self.finding(node, "a scale is computed at run time".into(), "export the model with static scales")
+            }
+            Op::Quantize(_) if input.is_some_and(|v| !fed(v)) => self.finding(
+                node,
+                "the input is changed in floats before it is quantized".into(),
+                "let the network read what the sensor gives, and quantize that; or fold the change into the first layer",
+            ),
+            Op::Quantize(_) => self.finding(node, "a quantizer that still rounds floats".into(), INTEGERIZE),
+            Op::BatchNorm(_) => self.finding(
+                node,
+                "a batch normalisation in floats".into(),
+                "quantize the value behind it (--quantize, or a quantizer in training): pass `integerize` then makes \
+                 thresholds of both",
+            ),
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) | Op::MatMul(_) if weight_is_float() => {
+                self.finding(node, "a weight in floats".into(), QUANTIZE)
+            }
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) | Op::MatMul(_) => {
+                self.finding(node, "sums of floats: its input has no quantizer".into(), QUANTIZE)
+            }
+            Op::Softmax(_) => self.finding(
+                node,
+                "a softmax in floats".into(),
+                "quantize its operand: pass `integerize` then makes a table and a division of it",
+            ),
+            _ if input.is_some_and(|v| !fed(v)) => self.finding(
+                node,
+                "the input is changed in floats".into(),
+                "let the network read what the sensor gives, and quantize that",
+            ),
+            _ => self.finding(node, format!("`{}` on floats", node.op.name()), QUANTIZE),
+        }
+    }
+
+    fn integer(&self, node: &Node) -> Option<Finding> {
+        let graph = self.graph;
+        let padded = matches!(&node.op, Op::Conv(c) if c.window.is_padded());
+        let first = node.inputs.first().map(|&v| &graph.ty(v).elem);
+        if padded && first == Some(&ElemType::Bipolar) {
+            return self.finding(
+                node,
+                "zero padding on a map of -1 and +1 makes a third value".into(),
+                "pad with -1 or +1 in training, or keep it: the sums are exact with a third value",
+            );
+        }
+        let sums = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) | Op::MatMul(_));
+        let all = graph.ty(node.output).elem.code_range();
+        let whole = all.is_some_and(|(lo, hi)| (lo, hi) == (i64::MIN, i64::MAX));
+        let range = self.ranges.of_value(node.output);
+        if sums && whole && range == all.map(|(lo, hi)| (lo.into(), hi.into())) {
+            return self.finding(
+                node,
+                "sums that 64 bits may not hold".into(),
+                "use narrower types for its operands",
+            );
+        }
+        None
+    }
+
+    /// Outputs that show floats which no node makes of codes.
+    fn ports(&self) -> Vec<Finding> {
+        let graph = self.graph;
+        let float = |v: ValueId| graph.ty(v).elem.is_float();
+        let outputs = graph.outputs().iter().filter(|o| float(o.value));
+        let bare = outputs.filter(|o| graph.producer(o.value).is_none_or(|(_, n)| !is_boundary(graph, n)));
+        bare.map(|o| Finding {
+            value: graph.value(o.value).name.clone(),
+            op: "output".to_string(),
+            origin: graph.producer(o.value).map_or(String::new(), |(_, n)| n.origin.to_string()),
+            what: format!("the output `{}` is made of floats", o.name),
+            remedy: QUANTIZE.to_string(),
+        })
+        .collect()
+    }
+}
+
+const QUANTIZE: &str = "give it a quantizer: --quantize, a recipe, or quantization-aware training";
+const INTEGERIZE: &str = "run pass `integerize`; where it leaves this, the layer in front has a float weight or no quantized input";

@@ -1,0 +1,180 @@
+//! What a float value is a function of: an integer, the numbers that its codes stand for, and functions of each element.
+//!
+//! A [`Lattice`] says `value = steps(base(code))`. `code` is an integer value of the graph or of the patch under way;
+//! [`Base`] gives the first float for a code of each channel, as the source computes it; steps follow in order, functions
+//! of each element ([`Func`]) and moves of whole elements, which commute with those where [`Lattice`] allows them.
+
+use super::function::{Func, Trend, block};
+use unfloat_ir::{Op, ValueId};
+
+/// The first float for a code. Each list has one entry, or one per channel.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Base {
+    /// `fl(fl(code − zero) · scale)` in single precision: a dequantization.
+    Codes {
+        /// Real number per code.
+        scale: Vec<f32>,
+        /// The code of 0; QONNX allows one that is no integer.
+        zero: Vec<f64>,
+    },
+    /// `fl(code · scale + bias)`, rounded once: a sum of products.
+    Sum {
+        /// Real number per unit of the accumulator.
+        scale: Vec<f64>,
+        /// What is added.
+        bias: Vec<f64>,
+    },
+}
+
+/// The entry of a list of one, or of one per channel.
+fn at<T: Copy>(list: &[T], channel: usize) -> T {
+    list[if list.len() == 1 { 0 } else { channel }]
+}
+
+impl Base {
+    /// The number of channels that it tells apart.
+    pub fn channels(&self) -> usize {
+        match self {
+            Base::Codes { scale, zero } => scale.len().max(zero.len()),
+            Base::Sum { scale, bias } => scale.len().max(bias.len()),
+        }
+    }
+    /// The float of a code.
+    pub fn value(&self, code: i64, channel: usize) -> f32 {
+        match self {
+            Base::Codes { scale, zero } => (code as f64 - at(zero, channel)) as f32 * at(scale, channel),
+            Base::Sum { scale, bias } => (code as f64 * at(scale, channel) + at(bias, channel)) as f32,
+        }
+    }
+    /// Scale and offset of the line that it is, `scale · code + offset`.
+    pub fn line(&self, channel: usize) -> (f64, f64) {
+        match self {
+            Base::Codes { scale, zero } => {
+                let scale = f64::from(at(scale, channel));
+                (scale, -scale * at(zero, channel))
+            }
+            Base::Sum { scale, bias } => (at(scale, channel), at(bias, channel)),
+        }
+    }
+    /// Scale and integer zero point, where all codes have the same: a sum too, whose bias is a multiple of its scale.
+    pub fn plain(&self) -> Option<(f64, i64)> {
+        let (scale, zero) = match self {
+            Base::Codes { scale, zero } => match (&scale[..], &zero[..]) {
+                ([scale], [zero]) => (f64::from(*scale), *zero),
+                _ => return None,
+            },
+            Base::Sum { scale, bias } => match (&scale[..], &bias[..]) {
+                ([scale], [bias]) => (*scale, -bias / scale),
+                _ => return None,
+            },
+        };
+        (zero.fract() == 0.0 && zero.abs() < 1e9).then_some((scale, zero as i64))
+    }
+}
+
+/// What happens to the elements behind the base.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A function of each.
+    Func(Func),
+    /// A move of whole elements, or a maximum of several of them.
+    Move(Op),
+}
+
+/// A float value as a function of an integer.
+#[derive(Clone, Debug)]
+pub struct Lattice {
+    /// The integer value.
+    pub code: ValueId,
+    /// Its least and greatest code: one pair, or one per channel.
+    pub range: Vec<(i64, i64)>,
+    /// The first float.
+    pub base: Base,
+    /// What follows.
+    pub steps: Vec<Step>,
+}
+
+impl Lattice {
+    /// Whether the value is the base's own.
+    pub fn is_plain(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The functions, in order, without the moves.
+    pub fn funcs(&self) -> impl Iterator<Item = &Func> {
+        self.steps.iter().filter_map(|s| match s {
+            Step::Func(f) => Some(f),
+            Step::Move(_) => None,
+        })
+    }
+
+    /// Whether a channel keeps its place through the moves so far: functions behind may look at channels then.
+    pub fn keeps_channels(&self) -> bool {
+        let keeps = |op: &Op| matches!(op, Op::MaxPool(_) | Op::Upsample(_));
+        self.steps.iter().all(|s| !matches!(s, Step::Move(op) if !keeps(op)))
+    }
+
+    /// The number of channels that base and functions tell apart.
+    pub fn channels(&self) -> usize {
+        let ranges = self.range.len();
+        self.funcs().map(Func::channels).fold(self.base.channels().max(ranges), usize::max)
+    }
+
+    /// The range of a channel.
+    pub fn range_of(&self, channel: usize) -> (i64, i64) {
+        at(&self.range, channel)
+    }
+
+    /// The trend of each channel in the code, where it is known without trying every code.
+    pub fn trends(&self, funcs: &[&Func], channels: usize) -> Option<Vec<Trend>> {
+        let mut trends: Vec<Trend> = (0..channels).map(|c| Trend::of_factor(self.base.line(c).0)).collect();
+        for func in funcs {
+            let next = func.trends()?;
+            trends.iter_mut().enumerate().for_each(|(c, t)| *t = t.then(at(&next, c)));
+        }
+        Some(trends)
+    }
+
+    /// Whether the maxima among the moves may be taken of results: nothing behind one of them falls.
+    pub fn maxima_commute(&self, last: &Func) -> bool {
+        let mut behind = false;
+        let mut funcs: Vec<&Func> = Vec::new();
+        for step in &self.steps {
+            match step {
+                Step::Move(Op::MaxPool(_)) => behind = true,
+                Step::Func(f) if behind => funcs.push(f),
+                _ => {}
+            }
+        }
+        if !behind {
+            return true;
+        }
+        funcs.push(last);
+        let rises = |f: &&Func| f.trends().is_some_and(|t| t.iter().all(|t| *t == Trend::Rising));
+        funcs.iter().all(rises)
+    }
+
+    /// Whether the maxima among the moves may be taken of the codes: nothing in front of them falls.
+    pub fn maxima_of_codes(&self) -> bool {
+        let rises = |t: Option<Vec<Trend>>| t.is_some_and(|t| t.iter().all(|t| *t == Trend::Rising));
+        let channels = self.base.channels();
+        if (0..channels).any(|c| self.base.line(c).0 < 0.0) {
+            return false;
+        }
+        let last = self.steps.iter().rposition(|s| matches!(s, Step::Move(Op::MaxPool(_))));
+        self.steps[..last.unwrap_or(0)].iter().all(|s| match s {
+            Step::Func(f) => rises(f.trends()),
+            Step::Move(_) => true,
+        })
+    }
+}
+
+/// The results of base, functions and quantizer for codes `[points, channels]`, row-major.
+pub fn evaluate(base: &Base, funcs: &[&Func], channels: usize, codes: &[i64]) -> Option<Vec<i64>> {
+    let first = codes.iter().enumerate().map(|(i, &q)| base.value(q, i % channels)).collect();
+    let mut x = block(channels, first);
+    for func in funcs {
+        x = func.eval(x)?;
+    }
+    super::function::codes(&x)
+}

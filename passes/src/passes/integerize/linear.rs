@@ -1,0 +1,284 @@
+//! Layers over codes: exact sums of products.
+//!
+//! In: a convolution, transposed convolution, dense layer or matrix product of a value with one scale and one zero point
+//! and a quantized constant with a scale per output channel (or a second such value, for a matrix product); a mean or a
+//! sum over windows or axes. Out: the node over the codes, and what its sums mean: `scale · sum + bias`. The zero point
+//! `z` of the input is part of the bias, `−scale · z · Σw`; where cells are padded, they are padded with `z`. The source's
+//! bias stays a number of the base: it needs no grid. Left alone: weights that are floats, scales per input channel.
+
+use super::Integerizer;
+use super::function::constant;
+use super::lattice::{Base, Lattice, Step};
+use unfloat_ir::accumulator;
+use unfloat_ir::ops::{AvgPool, Cast, Conv, Pad, PadMode, Reduce, ReduceFn};
+use unfloat_ir::tensor::for_each_index;
+use unfloat_ir::{Diagnostic, ElemType, Graph, IntType, Node, Op, Tensor, TensorType, ValueId};
+
+/// A constant as integers, with a scale per output channel.
+pub struct Weight {
+    /// The integers.
+    pub codes: Tensor,
+    /// Real number per integer, for each output channel.
+    pub scale: Vec<f64>,
+}
+
+impl Weight {
+    /// The constant behind a dequantization; `axis` is that of the output channels.
+    pub fn of(graph: &Graph, value: ValueId, axis: usize) -> Option<Weight> {
+        let (_, node) = graph.producer(value)?;
+        if !matches!(node.op, Op::Dequantize(_)) {
+            return None;
+        }
+        let [q, scale, zero] = node.inputs[..] else { return None };
+        let (q, scale, zero) = (graph.const_of(q)?, graph.const_of(scale)?, graph.const_of(zero)?);
+        let dims = q.ty.shape.dims();
+        // For each element: its output channel, its scale, and its code without the zero point.
+        let offset = |t: &Tensor, index: &[usize]| {
+            let (shape, strides) = (t.ty.shape.dims(), t.ty.shape.strides());
+            let skip = index.len() - shape.len();
+            shape
+                .iter()
+                .enumerate()
+                .map(|(a, &n)| if n == 1 { 0 } else { index[a + skip] * strides[a] })
+                .sum::<usize>()
+        };
+        let mut elements = Vec::with_capacity(q.len());
+        let mut whole = true;
+        for_each_index(dims, |index| {
+            let i = elements.len();
+            let z = match zero.as_f32() {
+                Some(v) => f64::from(v[offset(zero, index)]),
+                None => zero.data.code(offset(zero, index)).unwrap_or(0) as f64,
+            };
+            whole &= z.fract() == 0.0 && z.abs() < 1e9;
+            let scale = scale.as_f32().map_or(0.0, |v| f64::from(v[offset(scale, index)]));
+            elements.push((index[axis], scale, q.data.code(i).unwrap_or(0) - z as i64));
+        });
+        if !whole {
+            return None;
+        }
+        // Where scales vary within a channel, as those of powers of two do, the least one is the unit.
+        let mut unit = vec![f64::INFINITY; *dims.get(axis)?];
+        elements.iter().filter(|e| e.2 != 0).for_each(|e| unit[e.0] = unit[e.0].min(e.1.abs()));
+        unit.iter_mut().filter(|u| !u.is_finite()).for_each(|u| *u = 1.0);
+        let code = |&(channel, scale, code): &(usize, f64, i64)| {
+            let factor = if code == 0 { 0.0 } else { scale / unit[channel] };
+            let exact = factor.fract() == 0.0 && factor.abs() <= f64::from(1 << 20);
+            exact.then(|| code.checked_mul(factor as i64)).flatten()
+        };
+        let codes: Vec<i64> = elements.iter().map(code).collect::<Option<_>>()?;
+        let same = codes.iter().enumerate().all(|(i, &c)| q.data.code(i) == Some(c));
+        let (lo, hi) = codes.iter().fold((0, 0), |(lo, hi), &c| (lo.min(c), hi.max(c)));
+        let elem = if same { q.ty.elem.clone() } else { ElemType::Int(IntType::covering(lo, hi)) };
+        Some(Weight { codes: Tensor::codes(q.ty.with_elem(elem), codes), scale: unit })
+    }
+
+    /// The sum of the integers of each output channel, times the zero point.
+    fn sums(&self, axis: usize) -> Vec<f64> {
+        let mut sums = vec![0.0; self.scale.len()];
+        let mut i = 0;
+        for_each_index(self.codes.ty.shape.dims(), |index| {
+            sums[index[axis]] += self.codes.data.code(i).unwrap_or(0) as f64;
+            i += 1;
+        });
+        sums
+    }
+}
+
+/// One entry where all are the same.
+fn shortest(v: Vec<f64>) -> Vec<f64> {
+    if v.windows(2).all(|w| w[0] == w[1]) { v.into_iter().take(1).collect() } else { v }
+}
+
+impl Integerizer<'_> {
+    /// A value that is codes with one scale and one zero point, and nothing else; moves that were put off are made.
+    pub fn plain(&mut self, value: ValueId, node: &Node) -> Result<Option<(Lattice, f64, i64)>, Diagnostic> {
+        let Some(mut lattice) = self.lattice(value).cloned() else { return Ok(None) };
+        let Some((scale, zero)) = lattice.base.plain() else { return Ok(None) };
+        let moves = lattice
+            .steps
+            .iter()
+            .all(|s| matches!(s, Step::Move(op) if scale > 0.0 || !matches!(op, Op::MaxPool(_))));
+        if !moves {
+            return Ok(None);
+        }
+        // Ranges per channel do not say which element of another order they are of.
+        let hull = lattice.range.iter().copied().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        lattice.range = hull.into_iter().collect();
+        for step in std::mem::take(&mut lattice.steps) {
+            if let Step::Move(op) = step {
+                let name = self.name(node, "codes");
+                lattice.code = self.patch.node(op, &[lattice.code], &name, &node.origin)?;
+            }
+        }
+        Ok(Some((lattice, scale, zero)))
+    }
+
+    pub fn linear(&mut self, node: &Node) -> Result<Option<Lattice>, Diagnostic> {
+        let Some((x, scale, zero)) = self.plain(node.inputs[0], node)? else { return Ok(None) };
+        let matmul = matches!(node.op, Op::MatMul(_));
+        if matmul && self.lattice(node.inputs[1]).is_some() {
+            return self.product(node, x, scale, zero);
+        }
+        let ty = self.graph.ty(node.inputs[1]);
+        let axis = if matmul { ty.rank().saturating_sub(1) } else { 0 };
+        let Some(weight) = Weight::of(self.graph, node.inputs[1], axis) else { return Ok(None) };
+        let bias = match node.inputs.get(2) {
+            None => None,
+            Some(&v) => match constant(self.graph, v).as_ref().and_then(Tensor::as_f32) {
+                Some(v) => Some(v.to_vec()),
+                None => return Ok(None),
+            },
+        };
+        let mut op = node.op.clone();
+        let mut code = x.code;
+        if zero != 0 {
+            match &mut op {
+                Op::Conv(conv) => code = self.padded(node, conv, code, zero)?,
+                // Cells that miss taps have a sum of fewer zero points.
+                Op::ConvTranspose(_) => return Ok(None),
+                _ => {}
+            }
+        }
+        let codes = [x.range_of(0)];
+        let exact = accumulator::range(&op, self.patch.ty(code), &codes, &weight.codes, None);
+        let name = self.name(node, "weight");
+        let scales: Vec<f64> = weight.scale.iter().map(|w| scale * w).collect();
+        let sums = weight.sums(axis);
+        let offset = |c: usize| {
+            let own = bias.as_ref().map_or(0.0, |b| f64::from(b[c]));
+            own - scales[c] * zero as f64 * sums[c]
+        };
+        let bias = shortest((0..scales.len()).map(offset).collect());
+        let weight = self.patch.constant(&name, weight.codes);
+        let sums = self.name(node, "sums");
+        let code = self.patch.node(op, &[code, weight], &sums, &node.origin)?;
+        let range = match exact {
+            Ok(range) => range
+                .channels
+                .iter()
+                .map(|&(lo, hi)| Some((lo.try_into().ok()?, hi.try_into().ok()?)))
+                .collect(),
+            Err(_) => self.patch.ty(code).elem.code_range().map(|r| vec![r]),
+        };
+        let base = Base::Sum { scale: shortest(scales), bias };
+        Ok(range.map(|range| Lattice { code, range, base, steps: Vec::new() }))
+    }
+
+    /// The input with cells of the zero point around it, and the convolution without padding.
+    fn padded(
+        &mut self,
+        node: &Node,
+        conv: &mut Conv,
+        code: ValueId,
+        zero: i64,
+    ) -> Result<ValueId, Diagnostic> {
+        if !conv.window.is_padded() {
+            return Ok(code);
+        }
+        // Channels are last: the spatial axes come first.
+        let ends = |v: &[usize]| [v, &[0]].concat();
+        let op = Pad {
+            before: ends(&conv.window.pads_begin),
+            after: ends(&conv.window.pads_end),
+            mode: PadMode::Constant(zero as f32),
+        };
+        let none = vec![0; conv.window.rank()];
+        (conv.window.pads_begin, conv.window.pads_end) = (none.clone(), none);
+        let name = self.name(node, "padded");
+        self.patch.node(op, &[code], &name, &node.origin)
+    }
+
+    /// The product of two matrices of codes.
+    fn product(
+        &mut self,
+        node: &Node,
+        x: Lattice,
+        scale: f64,
+        zero: i64,
+    ) -> Result<Option<Lattice>, Diagnostic> {
+        let Some((y, other, 0)) = self.plain(node.inputs[1], node)?.filter(|_| zero == 0) else {
+            return Ok(None);
+        };
+        let name = self.name(node, "sums");
+        let code = self.patch.node(node.op.clone(), &[x.code, y.code], &name, &node.origin)?;
+        let range = self.patch.ty(code).elem.code_range();
+        let base = Base::Sum { scale: vec![scale * other], bias: vec![0.0] };
+        Ok(range.map(|r| Lattice { code, range: vec![r], base, steps: Vec::new() }))
+    }
+
+    /// Means and sums over windows or axes.
+    pub fn mean(&mut self, node: &Node) -> Result<Option<Lattice>, Diagnostic> {
+        match &node.op {
+            Op::AvgPool(pool) => self.average(node, pool),
+            Op::Reduce(reduce) => self.reduced(node, reduce),
+            _ => Ok(None),
+        }
+    }
+
+    /// A mean over windows is a depthwise convolution with ones.
+    fn average(&mut self, node: &Node, pool: &AvgPool) -> Result<Option<Lattice>, Diagnostic> {
+        let Some((x, scale, zero)) = self.plain(node.inputs[0], node)? else { return Ok(None) };
+        let padded = pool.window.is_padded();
+        if padded && (zero != 0 || !pool.count_include_pad) {
+            return Ok(None);
+        }
+        let channels = self.graph.ty(node.output).shape.last().copied().unwrap_or(0);
+        let op = Conv { window: pool.window.clone(), groups: channels };
+        let shape = [&[channels], &pool.window.kernel[..], &[1]].concat();
+        let layout = unfloat_ir::Layout::weight(pool.window.rank());
+        let ones = Tensor::codes(
+            TensorType::new(ElemType::Bit, shape, layout),
+            vec![1; channels * pool.window.taps()],
+        );
+        let ones = self.patch.constant(&self.name(node, "ones"), ones);
+        let name = self.name(node, "sums");
+        let code = self.patch.node(op, &[x.code, ones], &name, &node.origin)?;
+        let taps = pool.window.taps() as i64;
+        let (lo, hi) = x.range_of(0);
+        let range = (
+            if padded { (lo * taps).min(0) } else { lo * taps },
+            if padded { (hi * taps).max(0) } else { hi * taps },
+        );
+        let base = Base::Sum { scale: vec![scale / taps as f64], bias: vec![-scale * zero as f64] };
+        Ok(Some(Lattice { code, range: vec![range], base, steps: Vec::new() }))
+    }
+
+    fn reduced(&mut self, node: &Node, reduce: &Reduce) -> Result<Option<Lattice>, Diagnostic> {
+        let Some((x, scale, zero)) = self.plain(node.inputs[0], node)? else { return Ok(None) };
+        let shape = &self.graph.ty(node.inputs[0]).shape;
+        let cells: i64 = reduce.axes.iter().map(|&a| shape[a] as i64).product();
+        let (lo, hi) = x.range_of(0);
+        let ends = (lo.checked_mul(cells), hi.checked_mul(cells));
+        let (Some(lo), Some(hi), true) = (ends.0, ends.1, cells > 0) else { return Ok(None) };
+        let (factor, offset) = match reduce.f {
+            ReduceFn::Mean => (1.0 / cells as f64, -scale * zero as f64),
+            ReduceFn::Sum => (1.0, -scale * zero as f64 * cells as f64),
+            ReduceFn::Max | ReduceFn::Min if scale > 0.0 => {
+                let name = self.name(node, "codes");
+                let code = self.int(x.code, &name, node)?;
+                let code = self.patch.node(reduce.clone(), &[code], &name, &node.origin)?;
+                return Ok(Some(Lattice { code, ..x }));
+            }
+            _ => return Ok(None),
+        };
+        let to = ElemType::Int(IntType::covering(lo.min(x.range_of(0).0), hi.max(x.range_of(0).1)));
+        let name = self.name(node, "sums");
+        let wide = self.patch.node(Cast { to }, &[x.code], &name, &node.origin)?;
+        let op = Reduce { f: ReduceFn::Sum, axes: reduce.axes.clone(), keep: reduce.keep };
+        let code = self.patch.node(op, &[wide], &name, &node.origin)?;
+        let base = Base::Sum { scale: vec![scale * factor], bias: vec![offset] };
+        Ok(Some(Lattice { code, range: vec![(lo, hi)], base, steps: Vec::new() }))
+    }
+
+    /// A code as an `Int`, for ops that take no other integers.
+    pub fn int(&mut self, code: ValueId, name: &str, node: &Node) -> Result<ValueId, Diagnostic> {
+        let elem = self.patch.ty(code).elem.clone();
+        if matches!(elem, ElemType::Int(_)) {
+            return Ok(code);
+        }
+        let (lo, hi) = elem.code_range().unwrap_or((0, 0));
+        let to = ElemType::Int(IntType::covering(lo, hi));
+        self.patch.node(Cast { to }, &[code], name, &node.origin)
+    }
+}

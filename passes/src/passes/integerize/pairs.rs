@@ -1,0 +1,167 @@
+//! Sums, differences and products of two quantized values.
+//!
+//! In: two values with one scale and one zero point each. Out: an accumulator over both codes. A product of codes means
+//! the product of the scales. A sum needs one grid: where the quotient of the scales is a fraction with a small power of
+//! two, the grid is exact; else the larger scale is [`FINE`] units, and the other the nearest number of them.
+//!
+//! The source adds two rounded floats, so where a step function is found over the accumulator it is held against the
+//! source for every pair of codes ([`Pair::check`]), up to [`MAX_PAIRS`] of them; the certificate says for how many pairs the
+//! results differ.
+
+use super::Integerizer;
+use super::function::{Func, block, codes};
+use super::lattice::{Base, Lattice};
+use super::steps::Steps;
+use crate::report::Differs;
+use unfloat_ir::ops::{Binary, Cast};
+use unfloat_ir::{Diagnostic, ElemType, IntType, Node, ValueId};
+
+/// Units of the larger scale where two scales have no exact grid.
+const FINE: f64 = 16384.0;
+/// The most pairs that are tried.
+const MAX_PAIRS: u64 = 1 << 20;
+
+/// What an accumulator over two codes stands for.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    f: Binary,
+    /// Base, range and units per code.
+    sides: [(Base, (i64, i64), i64); 2],
+    zeros: [i64; 2],
+}
+
+impl Pair {
+    fn accumulator(&self, a: i64, b: i64) -> i64 {
+        let [(_, _, ma), (_, _, mb)] = &self.sides;
+        match self.f {
+            Binary::Mul => (a - self.zeros[0]) * (b - self.zeros[1]),
+            _ => a * ma + b * mb,
+        }
+    }
+
+    /// For how many pairs of codes the step function differs from the source, and by how much at most; nothing where
+    /// there are too many pairs to try.
+    pub fn check(&self, lattice: &Lattice, quantizer: &Func, steps: &[Steps]) -> Option<Differs> {
+        let [(left, (a0, a1), _), (right, (b0, b1), _)] = &self.sides;
+        let funcs: Vec<&Func> = lattice.funcs().chain([quantizer]).collect();
+        let channels = steps.len();
+        let count = |lo: i64, hi: i64| u64::try_from(i128::from(hi) - i128::from(lo) + 1).unwrap_or(u64::MAX);
+        let pairs = count(*a0, *a1).saturating_mul(count(*b0, *b1));
+        if pairs.saturating_mul(channels as u64) > MAX_PAIRS {
+            return None;
+        }
+        let mut differs = Differs { pairs, different: 0, most: 0 };
+        for a in *a0..=*a1 {
+            let x = left.value(a, 0);
+            let value = |b: i64| self.f.apply(x, right.value(b, 0));
+            let values = (*b0..=*b1).flat_map(|b| std::iter::repeat_n(value(b), channels)).collect();
+            let mut y = block(channels, values);
+            for func in &funcs {
+                y = func.eval(y)?;
+            }
+            for (i, y) in codes(&y)?.into_iter().enumerate() {
+                let b = b0 + (i / channels) as i64;
+                let apart = steps[i % channels].value(self.accumulator(a, b)).abs_diff(y);
+                differs.different += u64::from(apart > 0);
+                differs.most = differs.most.max(apart);
+            }
+        }
+        Some(differs)
+    }
+}
+
+/// Units of each scale on a common grid, and the grid.
+fn grid(a: f64, b: f64) -> (i64, i64, f64) {
+    for k in 0..=16 {
+        let power = f64::from(1u32 << k);
+        let (x, y) = (a / b * power, b / a * power);
+        if x.fract() == 0.0 && x <= f64::from(1u32 << 16) {
+            return (x as i64, 1 << k, b / power);
+        }
+        if y.fract() == 0.0 && y <= f64::from(1u32 << 16) {
+            return (1 << k, y as i64, a / power);
+        }
+    }
+    let unit = a.max(b) / FINE;
+    ((a / unit).round() as i64, (b / unit).round() as i64, unit)
+}
+
+impl Integerizer<'_> {
+    pub fn pair(&mut self, node: &Node, f: Binary) -> Result<Option<Lattice>, Diagnostic> {
+        let [left, right] = node.inputs[..] else { return Ok(None) };
+        let (Some(a), Some(b)) = (self.plain(left, node)?, self.plain(right, node)?) else { return Ok(None) };
+        let ((a, sa, za), (b, sb, zb)) = (a, b);
+        if sa <= 0.0 || sb <= 0.0 {
+            return Ok(None);
+        }
+        let (ra, rb) = (a.range_of(0), b.range_of(0));
+        let (units, base) = match f {
+            Binary::Add | Binary::Sub => {
+                let (ma, mb, unit) = grid(sa, sb);
+                let mb = if f == Binary::Sub { -mb } else { mb };
+                let offset = -unit * (ma as f64 * za as f64 + mb as f64 * zb as f64);
+                ((ma, mb), Base::Sum { scale: vec![unit], bias: vec![offset] })
+            }
+            Binary::Mul => {
+                let scale = sa * sb;
+                ((1, 1), Base::Sum { scale: vec![scale], bias: vec![0.0] })
+            }
+            _ => return Ok(None),
+        };
+        let pair = Pair {
+            f,
+            sides: [(a.base.clone(), ra, units.0), (b.base.clone(), rb, units.1)],
+            zeros: [za, zb],
+        };
+        let corners = [(ra.0, rb.0), (ra.0, rb.1), (ra.1, rb.0), (ra.1, rb.1)];
+        let wide = |v: i64, m: i64| i128::from(v) * i128::from(m);
+        let sum = |&(x, y): &(i64, i64)| match f {
+            Binary::Mul => i128::from(x - za) * i128::from(y - zb),
+            _ => wide(x, units.0) + wide(y, units.1),
+        };
+        let ends = (corners.iter().map(sum).min(), corners.iter().map(sum).max());
+        let (Some(lo), Some(hi)) = ends else { return Ok(None) };
+        let (Ok(lo), Ok(hi)) = (i64::try_from(lo), i64::try_from(hi)) else { return Ok(None) };
+        // Every intermediate number fits the type too.
+        let parts = [ra.0, ra.1, rb.0, rb.1, za, zb, ra.0 - za, ra.1 - za, rb.0 - zb, rb.1 - zb];
+        let products = [ra.0 * units.0, ra.1 * units.0, rb.0 * units.1, rb.1 * units.1, units.0, units.1];
+        let all = parts.iter().chain(if f == Binary::Mul { &[] } else { &products[..] });
+        let (least, greatest) = all.fold((lo, hi), |(l, h), &v| (l.min(v), h.max(v)));
+        let elem = ElemType::Int(IntType::covering(least, greatest));
+        let op = if f == Binary::Mul { Binary::Mul } else { Binary::Add };
+        let side = |this: &mut Self, code: ValueId, units: i64, zero: i64| -> Result<ValueId, Diagnostic> {
+            let name = this.name(node, "term");
+            let mut x = this.patch.node(Cast { to: elem.clone() }, &[code], &name, &node.origin)?;
+            if f == Binary::Mul && zero != 0 {
+                let zero = this.integers_of(&format!("{name}.zero"), &[zero], elem.clone());
+                x = this.patch.node(Binary::Sub, &[x, zero], &name, &node.origin)?;
+            }
+            if units != 1 {
+                let units = this.integers_of(&format!("{name}.units"), &[units], elem.clone());
+                x = this.patch.node(Binary::Mul, &[x, units], &name, &node.origin)?;
+            }
+            Ok(x)
+        };
+        let (x, y) = (side(self, a.code, units.0, za)?, side(self, b.code, units.1, zb)?);
+        let name = self.name(node, "sums");
+        let code = self.patch.node(op, &[x, y], &name, &node.origin)?;
+        self.pairs.insert(code, pair);
+        Ok(Some(Lattice { code, range: vec![(lo, hi)], base, steps: Vec::new() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_are_exact_where_they_can_be() {
+        assert_eq!(grid(0.5, 0.125), (4, 1, 0.125));
+        assert_eq!(grid(0.125, 0.5), (1, 4, 0.125));
+        assert_eq!(grid(0.3, 0.3), (1, 1, 0.3));
+        assert_eq!(grid(0.75, 0.5), (3, 2, 0.25));
+        let (a, b, unit) = grid(0.1, 0.037);
+        assert_eq!(a, 16384);
+        assert!((b as f64 * unit - 0.037).abs() <= unit / 2.0);
+    }
+}

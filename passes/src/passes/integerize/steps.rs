@@ -1,0 +1,184 @@
+//! A function from integers to few integers, as the places where it changes: found, and proved, from its definition.
+//!
+//! In: a base, functions and a quantizer ([`evaluate`]), and the range of the codes. Out: for each channel, the result at
+//! the least code and every code at which the result becomes another.
+//!
+//! Where the lattice has at most [`ENUMERATE`] points, each is evaluated. Beyond that the functions must be known to be
+//! monotone in floating point ([`Func::trends`]); then the changes are found by bisection, all at once, and the function
+//! is evaluated on both sides of each: what lies between is enclosed. Refused: longer lattices under other functions,
+//! and more than [`MAX_CHANGES`] changes.
+
+use super::function::{Func, Trend};
+use super::lattice::{Lattice, evaluate};
+
+/// The most points of a lattice, over all channels, that are evaluated one by one.
+pub const ENUMERATE: usize = 1 << 21;
+/// The most changes of one channel.
+pub const MAX_CHANGES: i64 = 1 << 12;
+/// Points evaluated at a time.
+const BLOCK: usize = 1 << 15;
+
+/// A step function of one channel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Steps {
+    /// The least and the greatest argument.
+    pub range: (i64, i64),
+    /// The result at the least argument.
+    pub first: i64,
+    /// Each argument, rising, from which on the result is another, and that result.
+    pub changes: Vec<(i64, i64)>,
+}
+
+impl Steps {
+    /// The result for an argument within the range.
+    pub fn value(&self, x: i64) -> i64 {
+        match self.changes.partition_point(|&(at, _)| at <= x) {
+            0 => self.first,
+            n => self.changes[n - 1].1,
+        }
+    }
+    /// The result at the greatest argument.
+    pub fn last(&self) -> i64 {
+        self.changes.last().map_or(self.first, |c| c.1)
+    }
+    /// Whether results only rise, or only fall, and which; a constant rises.
+    pub fn trend(&self) -> Option<Trend> {
+        let values = || [self.first].into_iter().chain(self.changes.iter().map(|c| c.1));
+        let pairs = || values().zip(values().skip(1));
+        if pairs().all(|(a, b)| a < b) {
+            Some(Trend::Rising)
+        } else {
+            pairs().all(|(a, b)| a > b).then_some(Trend::Falling)
+        }
+    }
+    /// The runs of arguments with one result: first and last argument, and the result.
+    pub fn runs(&self) -> impl Iterator<Item = (i64, i64, i64)> {
+        let starts = [(self.range.0, self.first)].into_iter().chain(self.changes.iter().copied());
+        let ends = self.changes.iter().map(|c| c.0 - 1).chain([self.range.1]);
+        starts.zip(ends).map(|((from, value), to)| (from, to, value))
+    }
+}
+
+/// How a step function was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Effort {
+    /// Lattice points that the argument covers.
+    pub points: u64,
+    /// Whether each of them was evaluated.
+    pub enumerated: bool,
+}
+
+/// The step function of each channel.
+pub fn find(lattice: &Lattice, quantizer: &Func) -> Option<(Vec<Steps>, Effort)> {
+    let funcs: Vec<&Func> = lattice.funcs().chain([quantizer]).collect();
+    let channels = lattice.channels().max(quantizer.channels());
+    let ranges: Vec<(i64, i64)> = (0..channels).map(|c| lattice.range_of(c)).collect();
+    if ranges.iter().any(|r| r.0 > r.1) {
+        return None;
+    }
+    let lengths =
+        ranges.iter().map(|r| u64::try_from(i128::from(r.1) - i128::from(r.0) + 1).unwrap_or(u64::MAX));
+    let points = lengths.clone().fold(0, u64::saturating_add);
+    let longest = lengths.max().unwrap_or(0);
+    let problem = Problem { lattice, funcs, channels, ranges };
+    if longest.saturating_mul(channels as u64) <= ENUMERATE as u64 {
+        return Some((problem.enumerate(longest)?, Effort { points, enumerated: true }));
+    }
+    let trends = lattice.trends(&problem.funcs, channels)?;
+    Some((problem.bisect(&trends)?, Effort { points, enumerated: false }))
+}
+
+struct Problem<'a> {
+    lattice: &'a Lattice,
+    funcs: Vec<&'a Func>,
+    channels: usize,
+    ranges: Vec<(i64, i64)>,
+}
+
+impl Problem<'_> {
+    fn evaluate(&self, codes: &[i64]) -> Option<Vec<i64>> {
+        evaluate(&self.lattice.base, &self.funcs, self.channels, codes)
+    }
+
+    /// Every point of every channel; channels with a shorter range repeat their last one.
+    fn enumerate(&self, longest: u64) -> Option<Vec<Steps>> {
+        let mut found: Vec<Option<Steps>> = vec![None; self.channels];
+        let rows = BLOCK / self.channels.clamp(1, BLOCK);
+        let mut from = 0i64;
+        while (from as u64) < longest {
+            let to = (from + rows as i64).min(longest as i64);
+            let row = |i: i64| self.ranges.iter().map(move |r| r.0.saturating_add(i).min(r.1));
+            let codes: Vec<i64> = (from..to).flat_map(row).collect();
+            for (i, y) in self.evaluate(&codes)?.into_iter().enumerate() {
+                let (x, c) = (codes[i], i % self.channels);
+                let steps = found[c].get_or_insert_with(|| Steps {
+                    range: self.ranges[c],
+                    first: y,
+                    changes: Vec::new(),
+                });
+                if steps.last() != y {
+                    steps.changes.push((x, y));
+                }
+                if steps.changes.len() as i64 > MAX_CHANGES {
+                    return None;
+                }
+            }
+            from = to;
+        }
+        found.into_iter().collect()
+    }
+
+    /// The changes of monotone functions: of each result between the two ends, the first argument that reaches it.
+    fn bisect(&self, trends: &[Trend]) -> Option<Vec<Steps>> {
+        let ends: Vec<i64> = self.ranges.iter().map(|r| r.0).chain(self.ranges.iter().map(|r| r.1)).collect();
+        let ends = self.evaluate(&ends)?;
+        let (first, last) = ends.split_at(self.channels);
+        let levels = |c: usize| (last[c] - first[c]).abs();
+        let most = (0..self.channels).map(levels).max().unwrap_or(0);
+        if most > MAX_CHANGES {
+            return None;
+        }
+        // Row `k` of a channel looks for the first argument whose result is at least `k + 1` levels from the first.
+        // Invariant: the result at `below` is nearer, that at `reached` is not.
+        let rows = most as usize;
+        let of = |f: fn(&(i64, i64)) -> i64| -> Vec<i64> {
+            (0..rows).flat_map(|_| self.ranges.iter().map(f)).collect()
+        };
+        let (mut below, mut reached) = (of(|r| r.0), of(|r| r.1));
+        while below.iter().zip(&reached).any(|(a, b)| b - a > 1) {
+            let middle: Vec<i64> = below.iter().zip(&reached).map(|(a, b)| a + (b - a) / 2).collect();
+            for (i, y) in self.evaluate(&middle)?.into_iter().enumerate() {
+                let (k, c) = ((i / self.channels) as i64, i % self.channels);
+                let far = if trends[c] == Trend::Rising { y - first[c] } else { first[c] - y };
+                *(if far > k { &mut reached[i] } else { &mut below[i] }) = middle[i];
+            }
+        }
+        let mut found = Vec::with_capacity(self.channels);
+        let values = self.evaluate(&reached)?;
+        for c in 0..self.channels {
+            let mut steps = Steps { range: self.ranges[c], first: first[c], changes: Vec::new() };
+            for k in 0..levels(c) as usize {
+                let i = k * self.channels + c;
+                if steps.changes.last().is_none_or(|l| l.0 != reached[i]) {
+                    steps.changes.push((reached[i], values[i]));
+                }
+            }
+            found.push(steps);
+        }
+        self.check(&found, last).then_some(found)
+    }
+
+    /// Evaluates both sides of every change again, in one block: the function says so itself.
+    fn check(&self, found: &[Steps], last: &[i64]) -> bool {
+        let rows = found.iter().map(|s| s.changes.len()).max().unwrap_or(0);
+        let side = |shift: i64| -> Vec<i64> {
+            let at = |k: usize, s: &Steps| s.changes.get(k).map_or(s.range.1, |c| c.0 + shift);
+            (0..rows).flat_map(|k| found.iter().map(move |s| at(k, s))).collect()
+        };
+        let right = |codes: Vec<i64>| {
+            let Some(y) = self.evaluate(&codes) else { return false };
+            codes.iter().zip(y).enumerate().all(|(i, (&x, y))| found[i % self.channels].value(x) == y)
+        };
+        found.iter().zip(last).all(|(s, &last)| s.last() == last) && right(side(-1)) && right(side(0))
+    }
+}
