@@ -57,14 +57,29 @@ pub struct Fold {
     pub channels: usize,
     /// Values of the accumulator, over all channels, for which it holds.
     pub points: u64,
-    /// Whether each of them was evaluated; else the function is monotone, and both sides of every step were.
-    pub enumerated: bool,
+    /// Why it holds for them.
+    pub proof: Proof,
     /// How far a result may be from that of the source's formula in real numbers, before it is rounded: in codes, or,
     /// for a softmax and for an output, in its own unit. 0 where results are equal.
     pub bound: f64,
     /// For an accumulator over two quantized values: how it compares with the source's own sum, for every pair of codes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<Differs>,
+}
+
+/// Why a step function is what was made of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// Every value of the accumulator was evaluated.
+    Enumerated,
+    /// Each operation is monotone in floating point, and both sides of every step were evaluated.
+    Monotone,
+    /// As `Monotone`, but for the last bit of a function from a mathematical library; thousands of points more were
+    /// evaluated.
+    Library,
+    /// The difference from the formula in real numbers has a bound.
+    Bounded,
 }
 
 /// How results compare over all pairs of codes.

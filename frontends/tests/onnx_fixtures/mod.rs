@@ -1,5 +1,8 @@
 //! The whole ONNX models of `fixtures/onnx`, as `index.json` lists them, with what their frameworks gave.
 
+// Each test file uses its own part.
+#![allow(dead_code)]
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};

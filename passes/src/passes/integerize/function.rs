@@ -38,7 +38,11 @@ pub struct Func {
 impl Func {
     /// The node as a function of the value `x`, which is its only operand that is no constant.
     pub fn of(graph: &Graph, node: &Node, x: ValueId) -> Option<Func> {
-        let ty = graph.ty(x);
+        Self::of_value(graph, node, x, graph.ty(x))
+    }
+
+    /// The node as a function of another value in the place of `x`, of that type, with as many axes.
+    pub fn of_value(graph: &Graph, node: &Node, x: ValueId, ty: &TensorType) -> Option<Func> {
         let mut op = node.op.clone();
         match &mut op {
             Op::Unary(_) | Op::Binary(_) | Op::FloatQuant(_) | Op::Quantize(_) => {}
@@ -48,7 +52,8 @@ impl Func {
             Op::Threshold(t) if graph.ty(node.inputs[1]).shape[0] == 1 => t.axis = 1,
             _ => return None,
         }
-        if node.inputs.iter().filter(|&&v| v == x).count() != 1 || graph.ty(node.output).shape != ty.shape {
+        let moves = graph.ty(node.output).shape != graph.ty(x).shape;
+        if node.inputs.iter().filter(|&&v| v == x).count() != 1 || moves || ty.rank() != graph.ty(x).rank() {
             return None;
         }
         let operand = |&v: &ValueId| {
@@ -143,6 +148,23 @@ impl Func {
             Op::Threshold(t) => Some(vec![Trend::of_factor(t.scale as f64)]),
             _ => None,
         }
+    }
+
+    /// The trend of a function from a mathematical library, as mathematics has it.
+    pub fn expected_trend(&self) -> Option<Trend> {
+        let Op::Unary(f) = self.op else { return None };
+        let rises = match f {
+            Unary::Sigmoid
+            | Unary::Tanh
+            | Unary::Exp
+            | Unary::Softplus
+            | Unary::Softsign
+            | Unary::LogSigmoid => true,
+            Unary::Elu { alpha } | Unary::Celu { alpha } => alpha >= 0.0,
+            Unary::Selu { alpha, scale } => alpha >= 0.0 && scale >= 0.0,
+            _ => false,
+        };
+        rises.then_some(Trend::Rising)
     }
 
     /// `y = clamp(a · x + b, lo, hi)` with numbers per channel, where the function is that in real numbers, up to the

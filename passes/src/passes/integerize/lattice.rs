@@ -135,6 +135,16 @@ impl Lattice {
         Some(trends)
     }
 
+    /// The trend of each channel as mathematics has it.
+    pub fn expected_trends(&self, funcs: &[&Func], channels: usize) -> Option<Vec<Trend>> {
+        let mut trends: Vec<Trend> = (0..channels).map(|c| Trend::of_factor(self.base.line(c).0)).collect();
+        for func in funcs {
+            let next = func.trends().or_else(|| func.expected_trend().map(|t| vec![t]))?;
+            trends.iter_mut().enumerate().for_each(|(c, t)| *t = t.then(at(&next, c)));
+        }
+        Some(trends)
+    }
+
     /// Whether the maxima among the moves may be taken of results: nothing behind one of them falls.
     pub fn maxima_commute(&self, last: &Func) -> bool {
         let mut behind = false;

@@ -10,7 +10,7 @@ use super::Integerizer;
 use super::function::constant;
 use super::lattice::{Base, Lattice, Step};
 use unfloat_ir::accumulator;
-use unfloat_ir::ops::{AvgPool, Cast, Conv, Pad, PadMode, Reduce, ReduceFn};
+use unfloat_ir::ops::{AvgPool, Cast, Conv, Pad, PadMode, Reduce, ReduceFn, Unary};
 use unfloat_ir::tensor::for_each_index;
 use unfloat_ir::{Diagnostic, ElemType, Graph, IntType, Node, Op, Tensor, TensorType, ValueId};
 
@@ -95,21 +95,27 @@ impl Integerizer<'_> {
     pub fn plain(&mut self, value: ValueId, node: &Node) -> Result<Option<(Lattice, f64, i64)>, Diagnostic> {
         let Some(mut lattice) = self.lattice(value).cloned() else { return Ok(None) };
         let Some((scale, zero)) = lattice.base.plain() else { return Ok(None) };
-        let moves = lattice
-            .steps
-            .iter()
-            .all(|s| matches!(s, Step::Move(op) if scale > 0.0 || !matches!(op, Op::MaxPool(_))));
-        if !moves {
+        // A ReLU of codes whose 0 is 0 is a ReLU of the codes.
+        let fits = |s: &Step| match s {
+            Step::Move(op) => scale > 0.0 || !matches!(op, Op::MaxPool(_)),
+            Step::Func(f) => f.is_relu() && scale > 0.0 && zero == 0,
+        };
+        if !lattice.steps.iter().all(fits) {
             return Ok(None);
         }
         // Ranges per channel do not say which element of another order they are of.
         let hull = lattice.range.iter().copied().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         lattice.range = hull.into_iter().collect();
         for step in std::mem::take(&mut lattice.steps) {
-            if let Step::Move(op) = step {
-                let name = self.name(node, "codes");
-                lattice.code = self.patch.node(op, &[lattice.code], &name, &node.origin)?;
-            }
+            let name = self.name(node, "codes");
+            lattice.code = match step {
+                Step::Move(op) => self.patch.node(op, &[lattice.code], &name, &node.origin)?,
+                Step::Func(_) => {
+                    lattice.range.iter_mut().for_each(|r| *r = (r.0.max(0), r.1.max(0)));
+                    let code = self.int(lattice.code, &name, node)?;
+                    self.patch.node(Unary::Relu, &[code], &name, &node.origin)?
+                }
+            };
         }
         Ok(Some((lattice, scale, zero)))
     }

@@ -129,6 +129,7 @@ impl<'g> Integerizer<'g> {
         }
         let found = match &node.op {
             Op::Dequantize(_) => self.dequantized(node),
+            Op::Cast(_) => self.cast(node),
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) | Op::MatMul(_) => self.linear(node)?,
             Op::AvgPool(_) | Op::Reduce(_) => self.mean(node)?,
             Op::Softmax(s) => self.softmax(node, s)?,
@@ -172,6 +173,18 @@ impl<'g> Integerizer<'g> {
         Some(Lattice { code: self.current(q), range, base, steps: Vec::new() })
     }
 
+    /// Integers as floats of the same value.
+    fn cast(&self, node: &Node) -> Option<Lattice> {
+        let q = node.inputs[0];
+        if self.graph.const_of(q).is_some() || !self.graph.ty(q).elem.is_integer() {
+            return None;
+        }
+        let (lo, hi) = self.ranges.of_value(q)?;
+        let range = vec![(i64::try_from(lo).ok()?, i64::try_from(hi).ok()?)];
+        let base = Base::Sum { scale: vec![1.0], bias: vec![0.0] };
+        Some(Lattice { code: self.current(q), range, base, steps: Vec::new() })
+    }
+
     /// A function of each element of a value that is one of an integer.
     fn function(&self, node: &Node) -> Option<Lattice> {
         let x = node.inputs.iter().copied().find(|&v| self.lattice(v).is_some())?;
@@ -192,23 +205,19 @@ impl<'g> Integerizer<'g> {
             return Ok(None);
         }
         let mut op = node.op.clone();
-        if let Op::Pad(pad) = &mut op {
-            if let PadMode::Constant(v) = pad.mode {
-                // The code of the padding; accumulators have none in general.
-                let code = lattice
-                    .base
-                    .plain()
-                    .filter(|_| lattice.is_plain())
-                    .map(|(scale, zero)| (f64::from(v) / scale + zero as f64, lattice.range_of(0)));
-                match code {
-                    Some((code, (lo, hi)))
-                        if code.fract() == 0.0 && code >= lo as f64 && code <= hi as f64 =>
-                    {
-                        pad.mode = PadMode::Constant(code as f32);
-                    }
-                    _ => return Ok(None),
-                }
+        if let Op::Pad(pad) = &mut op
+            && let PadMode::Constant(v) = pad.mode
+        {
+            // The code of the padding; accumulators have none in general.
+            let plain = lattice.base.plain().filter(|_| lattice.is_plain());
+            let Some(code) = plain.map(|(scale, zero)| f64::from(v) / scale + zero as f64) else {
+                return Ok(None);
+            };
+            let (lo, hi) = lattice.range_of(0);
+            if code.fract() != 0.0 || code < lo as f64 || code > hi as f64 {
+                return Ok(None);
             }
+            pad.mode = PadMode::Constant(code as f32);
         }
         let maximum = matches!(op, Op::MaxPool(_));
         let keeps = matches!(op, Op::MaxPool(_) | Op::Upsample(_));
@@ -255,7 +264,12 @@ impl<'g> Integerizer<'g> {
     /// Where a chain ends: the quantizer, and all in front of it as far as an integer, become one step function.
     fn quantizer(&mut self, node: &Node) -> Result<(), Diagnostic> {
         let x = node.inputs[0];
-        let Some(lattice) = self.lattice(x).cloned() else { return self.boundary(node) };
+        let Some(lattice) = self.lattice(x).cloned() else {
+            return match self.graph.producer(x) {
+                Some((_, front)) if matches!(front.op, Op::Concat(_)) => self.quantized_parts(node, front),
+                _ => self.boundary(node),
+            };
+        };
         let (Some(func), Some(to)) = (Func::of(self.graph, node, x), made(&node.op)) else { return Ok(()) };
         if func.channels() > 1 && !lattice.keeps_channels() {
             return Ok(());
@@ -266,6 +280,30 @@ impl<'g> Integerizer<'g> {
             self.replaced.insert(node.output, value);
             self.count += 1;
         }
+        Ok(())
+    }
+
+    /// A quantizer of values side by side is that of each of them.
+    fn quantized_parts(&mut self, node: &Node, concat: &Node) -> Result<(), Diagnostic> {
+        let parts: Option<Vec<Lattice>> = concat.inputs.iter().map(|&v| self.lattice(v).cloned()).collect();
+        let (Some(parts), Some(to)) = (parts, made(&node.op).cloned()) else { return Ok(()) };
+        let folds = self.folds.len();
+        let mut codes = Vec::new();
+        for (part, &x) in parts.iter().zip(&concat.inputs) {
+            let quantizer = Func::of_value(self.graph, node, node.inputs[0], self.graph.ty(x));
+            let Some(quantizer) = quantizer.filter(|q| q.channels() == 1) else { break };
+            let Some(code) = self.fold(part, &quantizer, &to, node)? else { break };
+            codes.push(code);
+        }
+        if codes.len() < parts.len() {
+            self.folds.truncate(folds);
+            return Ok(());
+        }
+        let name = self.name(node, "codes");
+        let value = self.patch.node(concat.op.clone(), &codes, &name, &node.origin)?;
+        self.patch.replace(node.output, value)?;
+        self.replaced.insert(node.output, value);
+        self.count += 1;
         Ok(())
     }
 
@@ -389,7 +427,7 @@ impl<'g> Integerizer<'g> {
             form: realised.form.to_string(),
             channels,
             points: effort.points,
-            enumerated: effort.enumerated,
+            proof: effort.proof,
             bound: 0.0,
             differs: differs.flatten(),
         });

@@ -147,7 +147,7 @@ mod tests {
     fn the_same_for_every_argument() {
         let op = op(IntType::signed(8));
         for (scale, offset) in
-            [(0.0123, 3.7), (-0.0123, 0.0), (0.5, 0.0), (0.25, 0.5), (1.0, -4.0), (0.0007, 100.2)]
+            [(0.0123, 3.7), (-0.0123, 0.0), (0.5, 0.0), (0.25, 0.5), (1.0, -4.0), (0.000_71, 100.2)]
         {
             let f = |x: i64| (x as f64 * scale + offset).round_ties_even().clamp(-128.0, 127.0) as i64;
             let steps = steps_of((-20_000, 20_000), f);

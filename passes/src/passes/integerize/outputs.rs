@@ -9,7 +9,7 @@
 use super::Integerizer;
 use super::function::Func;
 use super::lattice::{Base, Lattice, Step};
-use crate::report::Fold;
+use crate::report::{Fold, Proof};
 use unfloat_ir::ops::{Dequantize, Requantize, Unary};
 use unfloat_ir::{Diagnostic, ElemType, IntType, Layout, Node, Op, Overflow, Rounding, Tensor, ValueId};
 
@@ -109,7 +109,7 @@ impl Integerizer<'_> {
             form: form.to_string(),
             channels,
             points,
-            enumerated: false,
+            proof: Proof::Bounded,
             bound,
             differs: None,
         });
@@ -201,7 +201,7 @@ impl Integerizer<'_> {
 }
 
 /// Base and functions as one line per channel, where they are lines without bounds.
-fn straight(lattice: &Lattice) -> Option<Base> {
+pub fn straight(lattice: &Lattice) -> Option<Base> {
     let channels = lattice.channels();
     let mut lines: Vec<(f64, f64)> = (0..channels).map(|c| lattice.base.line(c)).collect();
     for step in &lattice.steps {

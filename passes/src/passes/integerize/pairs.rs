@@ -16,8 +16,8 @@ use crate::report::Differs;
 use unfloat_ir::ops::{Binary, Cast};
 use unfloat_ir::{Diagnostic, ElemType, IntType, Node, ValueId};
 
-/// Units of the larger scale where two scales have no exact grid.
-const FINE: f64 = 16384.0;
+/// Bits of a sum where two scales have no exact grid.
+const BITS: u32 = 30;
 /// The most pairs that are tried.
 const MAX_PAIRS: u64 = 1 << 20;
 
@@ -70,8 +70,8 @@ impl Pair {
     }
 }
 
-/// Units of each scale on a common grid, and the grid.
-fn grid(a: f64, b: f64) -> (i64, i64, f64) {
+/// Units of each scale on a common grid, and the grid, for codes of at most that magnitude.
+fn grid(a: f64, b: f64, greatest: u64) -> (i64, i64, f64) {
     for k in 0..=16 {
         let power = f64::from(1u32 << k);
         let (x, y) = (a / b * power, b / a * power);
@@ -82,7 +82,8 @@ fn grid(a: f64, b: f64) -> (i64, i64, f64) {
             return (1 << k, y as i64, a / power);
         }
     }
-    let unit = a.max(b) / FINE;
+    let bits = BITS.saturating_sub(64 - greatest.leading_zeros()).max(8);
+    let unit = a.max(b) / f64::from(1u32 << bits);
     ((a / unit).round() as i64, (b / unit).round() as i64, unit)
 }
 
@@ -97,7 +98,8 @@ impl Integerizer<'_> {
         let (ra, rb) = (a.range_of(0), b.range_of(0));
         let (units, base) = match f {
             Binary::Add | Binary::Sub => {
-                let (ma, mb, unit) = grid(sa, sb);
+                let greatest = [ra.0, ra.1, rb.0, rb.1].map(i64::unsigned_abs).into_iter().max().unwrap_or(1);
+                let (ma, mb, unit) = grid(sa, sb, greatest);
                 let mb = if f == Binary::Sub { -mb } else { mb };
                 let offset = -unit * (ma as f64 * za as f64 + mb as f64 * zb as f64);
                 ((ma, mb), Base::Sum { scale: vec![unit], bias: vec![offset] })
@@ -156,12 +158,12 @@ mod tests {
 
     #[test]
     fn grids_are_exact_where_they_can_be() {
-        assert_eq!(grid(0.5, 0.125), (4, 1, 0.125));
-        assert_eq!(grid(0.125, 0.5), (1, 4, 0.125));
-        assert_eq!(grid(0.3, 0.3), (1, 1, 0.3));
-        assert_eq!(grid(0.75, 0.5), (3, 2, 0.25));
-        let (a, b, unit) = grid(0.1, 0.037);
-        assert_eq!(a, 16384);
+        assert_eq!(grid(0.5, 0.125, 255), (4, 1, 0.125));
+        assert_eq!(grid(0.125, 0.5, 255), (1, 4, 0.125));
+        assert_eq!(grid(0.3, 0.3, 255), (1, 1, 0.3));
+        assert_eq!(grid(0.75, 0.5, 255), (3, 2, 0.25));
+        let (a, b, unit) = grid(0.1, 0.037, 255);
+        assert_eq!(a, 1 << 22);
         assert!((b as f64 * unit - 0.037).abs() <= unit / 2.0);
     }
 }

@@ -261,10 +261,10 @@ fn numbers(
     bounds: (i64, i64),
 ) -> Option<Multiply> {
     if op.rounding != Rounding::Floor || wanted.rounding == Some(Rounding::Floor) {
-        if let Some((slope, offset)) = wanted.lines.as_ref().map(|l| l[channel]) {
-            if let Some(exact) = multiply::dyadic(slope, offset, steps.range) {
-                return Some(exact);
-            }
+        let line = wanted.lines.as_ref().map(|l| l[channel]);
+        let exact = line.and_then(|(slope, offset)| multiply::dyadic(slope, offset, steps.range));
+        if exact.is_some() {
+            return exact;
         }
         if op.rounding != Rounding::Floor {
             return None;

@@ -1,30 +1,90 @@
-//! A softmax over integers: a table of exponentials, a sum, a division.
+//! A softmax over integers: tables of exponentials, a sum, a division.
 //!
-//! In: a value with one scale and one zero point over the last axis, of at most 16 bits (other values on a grid are first
-//! brought to 16 bits). Out: codes of 16 bits with the scale `2^-16`. With `d = max(x) − x`, `e = ⌊2^16 · exp(−scale · d)⌉`
-//! from a table of at most [`MAX_ENTRIES`] entries (behind its end, `e` is 0) and `y = ⌊(2^16 · e + Σe / 2) / Σe⌋`.
+//! In: a value on a grid, over the last axis. Out: codes of 16 bits with the scale `2^-16`. With `d = max(x) − x` in units
+//! of the grid, `e = ⌊2^16 · exp(−scale · d)⌉` and `y = ⌊(2^16 · e + Σe / 2) / Σe⌋`:
 //!
-//! Both steps are monotone, so no two classes change places; equal codes say that the two are closer than the bound. A
-//! result is off by at most [`bound`]. Left alone: logarithms, other axes, more than 2^16 classes.
+//! * where at most [`MAX_ENTRIES`] differences matter, `e` is a table over `d`;
+//! * else `d` goes to a step of [`REACH`]` / 2^16`, and `e` is the product of two entries, for the high and the low byte.
+//!
+//! Accumulators whose channels have scales or biases of their own are brought to one fine grid first.
+//!
+//! Every step is monotone, so no two classes change places; equal codes say that the two are closer than the bound, which
+//! goes into the certificate. Left alone: logarithms, other axes, more than 2^16 classes.
 
 use super::Integerizer;
-use super::function::Func;
+use super::function::{Clamped, Func};
 use super::lattice::{Base, Lattice};
-use crate::report::Fold;
+use super::realise::Wanted;
+use crate::report::{Fold, Proof};
 use unfloat_ir::ops::{Binary, Cast, Lookup, Reduce, ReduceFn, Requantize, Softmax, Unary};
-use unfloat_ir::{Diagnostic, ElemType, IntType, Layout, Node, Overflow, Rounding, Tensor, TensorType};
+use unfloat_ir::{
+    Diagnostic, ElemType, IntType, Layout, Node, Op, Overflow, Rounding, Tensor, TensorType, ValueId,
+};
 
 /// Bits of an exponential, and of a result.
 const BITS: i32 = 16;
-/// The greatest number of entries of the table.
-const MAX_ENTRIES: i64 = 1 << 16;
+/// The most entries of a table over all differences.
+const MAX_ENTRIES: i64 = 1 << 12;
+/// From this difference on `2^16 · exp(−d)` is less than a half: `17 · ln 2`, rounded up.
+const REACH: f64 = 12.0;
+/// Bits of the fine grid.
+const FINE_BITS: i32 = 26;
 
-/// How far a result of `classes` classes may be from the softmax of the codes: each exponential is off by half a unit of
-/// 2^-16, their sum by as much for each, the quotient by half a unit, and the greatest result is a unit too small.
-pub fn bound(classes: usize) -> f64 {
+/// How far a result of `classes` classes may be from the softmax of the operand: each exponential is off by half a unit
+/// of 2^-16 and by the relative error `relative`, their sum by as much for each, the quotient by half a unit, and the
+/// greatest result by a unit.
+fn bound(classes: usize, relative: f64) -> f64 {
     let unit = (-f64::from(BITS)).exp2();
-    unit * (1.5 + 0.5 * (classes as f64 + 1.0))
+    unit * (1.5 + 0.5 * (classes as f64 + 1.0)) + relative / 2.0
 }
+
+/// Nodes for one softmax.
+struct Chain<'a, 'g> {
+    work: &'a mut Integerizer<'g>,
+    node: &'a Node,
+    name: String,
+}
+
+impl Chain<'_, '_> {
+    fn node(&mut self, op: impl Into<Op>, inputs: &[ValueId]) -> Result<ValueId, Diagnostic> {
+        self.work.patch.node(op, inputs, &self.name, &self.node.origin)
+    }
+    fn cast(&mut self, to: IntType, x: ValueId) -> Result<ValueId, Diagnostic> {
+        self.node(Cast { to: ElemType::Int(to) }, &[x])
+    }
+    fn clip(&mut self, x: ValueId, hi: i64) -> Result<ValueId, Diagnostic> {
+        self.node(Unary::Clip { lo: 0.0, hi: hi as f32 }, &[x])
+    }
+    fn last_axis(&mut self, f: ReduceFn, x: ValueId) -> Result<ValueId, Diagnostic> {
+        let axes = vec![self.work.patch.ty(x).rank() - 1];
+        self.node(Reduce { f, axes, keep: true }, &[x])
+    }
+    /// `⌊(x · m + a) / 2^s⌋`
+    fn shifted(&mut self, x: ValueId, (m, a, s): (i64, i64, u8), to: IntType) -> Result<ValueId, Diagnostic> {
+        let op = Requantize { to, rounding: Rounding::Floor, overflow: Overflow::Saturate, narrow: false };
+        let name = self.name.clone();
+        let u6 = ElemType::Int(IntType::unsigned(6));
+        let multiplier = self.work.integers(&format!("{name}.multiplier"), &[m]);
+        let addend = self.work.integers(&format!("{name}.addend"), &[a]);
+        let shift = self.work.integers_of(&format!("{name}.shift"), &[s.into()], u6);
+        self.node(op, &[x, multiplier, addend, shift])
+    }
+    /// A table of `⌊2^16 · exp(−step · i)⌉` over the codes of `x`; 0 from `end` on.
+    fn exponentials(&mut self, x: ValueId, step: f64, end: Option<i64>) -> Result<ValueId, Diagnostic> {
+        let n = self.work.patch.ty(x).elem.code_range().map_or(0, |(_, hi)| hi + 1);
+        let power = f64::from(BITS).exp2();
+        let entry = |i: i64| {
+            if end.is_some_and(|e| i >= e) { 0 } else { (power * (-step * i as f64).exp()).round() as i64 }
+        };
+        let ty = TensorType::new(ElemType::Int(EXP), [n as usize], Layout::anonymous(1));
+        let table = Tensor::codes(ty, (0..n).map(entry));
+        let table = self.work.patch.constant(&format!("{}.exp", self.name), table);
+        self.node(Lookup, &[x, table])
+    }
+}
+
+/// The type of an exponential, 0 to 2^16.
+const EXP: IntType = IntType::unsigned(17);
 
 impl Integerizer<'_> {
     pub fn softmax(&mut self, node: &Node, op: &Softmax) -> Result<Option<Lattice>, Diagnostic> {
@@ -33,87 +93,107 @@ impl Integerizer<'_> {
         if op.log || op.axes != [ty.rank().saturating_sub(1)] || !(1..=1 << 16).contains(&classes) {
             return Ok(None);
         }
-        let Some((x, scale)) = self.codes_for_table(node)? else { return Ok(None) };
+        let Some((x, scale)) = self.on_one_grid(node)? else { return Ok(None) };
         let (lo, hi) = x.range_of(0);
         let apart = hi - lo;
-        // exp(−scale · d) · 2^16 is below one half from here on, and the table ends.
-        let end = (f64::from(BITS + 1) * std::f64::consts::LN_2 / scale).ceil();
-        let last = if end < apart as f64 { end as i64 } else { apart };
-        if last >= MAX_ENTRIES {
-            return Ok(None);
-        }
-        let entries = IntType::covering(0, last.max(1));
-        let power = f64::from(BITS).exp2();
-        let entry = |d: i64| {
-            if d > last { 0 } else { (power * (-scale * d as f64).exp()).round() as i64 }
-        };
-        let wide = ElemType::Int(IntType::covering(lo.min(-apart - 1), hi.max(apart)));
-        let product = ElemType::Int(IntType::signed((2 * BITS + 3 + (classes.ilog2() as i32)) as u8));
+        let end = (REACH / scale).ceil();
         let name = self.name(node, "softmax");
-        let make = |op: unfloat_ir::Op, inputs: &[unfloat_ir::ValueId], patch: &mut unfloat_ir::Patch| {
-            patch.node(op, inputs, &name, &node.origin)
+        let mut chain = Chain { work: self, node, name };
+        let code = chain.cast(IntType::covering(lo.min(-apart - 1), hi.max(apart)), x.code)?;
+        let max = chain.last_axis(ReduceFn::Max, code)?;
+        let below = chain.node(Binary::Sub, &[max, code])?;
+        let (exp, points, relative) = if end.min(apart as f64) < MAX_ENTRIES as f64 {
+            let last = if end < apart as f64 { end as i64 } else { apart };
+            let below = chain.clip(below, last)?;
+            let below = chain.cast(IntType::covering(0, last.max(1)), below)?;
+            let end = (last < apart).then_some(last);
+            (chain.exponentials(below, scale, end)?, last as u64 + 1, 0.0)
+        } else {
+            let step = REACH / f64::from(1u32 << 16);
+            let shift = (30.0 - (scale / step).log2()).floor().clamp(1.0, 60.0) as u8;
+            let m = (scale / step * f64::from(shift).exp2()).round() as i64;
+            let index = chain.shifted(below, (m, 1 << (shift - 1), shift), IntType::unsigned(16))?;
+            let high = chain.shifted(index, (1, 0, 8), IntType::unsigned(8))?;
+            let wide = IntType::signed(17);
+            let (whole, part) = (chain.cast(wide, index)?, chain.cast(wide, high)?);
+            let bytes = chain.work.integers_of(&format!("{}.byte", chain.name), &[256], ElemType::Int(wide));
+            let part = chain.node(Binary::Mul, &[part, bytes])?;
+            let low = chain.node(Binary::Sub, &[whole, part])?;
+            let low = chain.cast(IntType::unsigned(8), low)?;
+            let (high, low) =
+                (chain.exponentials(high, step * 256.0, None)?, chain.exponentials(low, step, None)?);
+            let product = IntType::unsigned(34);
+            let (high, low) = (chain.cast(product, high)?, chain.cast(product, low)?);
+            let product = chain.node(Binary::Mul, &[high, low])?;
+            let half = 1i64 << (BITS - 1);
+            (chain.shifted(product, (1, half, BITS as u8), EXP)?, 512, step / 2.0 + 2f64.powi(-16))
         };
-        let axes = op.axes.clone();
-        let reduce = |f| unfloat_ir::Op::from(Reduce { f, axes: axes.clone(), keep: true });
-        let cast = |to: &ElemType| unfloat_ir::Op::from(Cast { to: to.clone() });
-        let patch = &mut self.patch;
-        let codes = make(cast(&wide), &[x.code], patch)?;
-        let max = make(reduce(ReduceFn::Max), &[codes], patch)?;
-        let below = make(Binary::Sub.into(), &[max, codes], patch)?;
-        let clip = Unary::Clip { lo: 0.0, hi: last as f32 };
-        let below = make(clip.into(), &[below], patch)?;
-        let index = ElemType::Int(entries);
-        let below = make(cast(&index), &[below], patch)?;
-        let table =
-            TensorType::new(ElemType::Int(IntType::unsigned(17)), [1 << entries.width], Layout::anonymous(1));
-        // The last entry is that of all that lie farther.
-        let far = |d: i64| if end < apart as f64 && d >= last { 0 } else { entry(d) };
-        let table = Tensor::codes(table, (0..1i64 << entries.width).map(far));
-        let table = patch.constant(&format!("{name}.exp"), table);
-        let exp = make(Lookup.into(), &[below, table], patch)?;
-        let exp = make(cast(&product), &[exp], patch)?;
-        let sum = make(reduce(ReduceFn::Sum), &[exp], patch)?;
-        let (one, none, by_one) = (
-            self.integers(&format!("{name}.one"), &[1]),
-            self.integers(&format!("{name}.none"), &[0]),
-            self.integers_of(&format!("{name}.half"), &[1], ElemType::Int(IntType::unsigned(6))),
-        );
-        let power = self.integers_of(&format!("{name}.power"), &[1 << BITS], product.clone());
-        let ElemType::Int(int) = product else { return Ok(None) };
-        let half =
-            Requantize { to: int, rounding: Rounding::Floor, overflow: Overflow::Saturate, narrow: false };
-        let patch = &mut self.patch;
-        let half = make(half.into(), &[sum, one, none, by_one], patch)?;
-        let scaled = make(Binary::Mul.into(), &[exp, power], patch)?;
-        let scaled = make(Binary::Add.into(), &[scaled, half], patch)?;
-        let quotient = make(Binary::Div.into(), &[scaled, sum], patch)?;
+        let wide = IntType::signed((2 * BITS + 3 + classes.ilog2() as i32) as u8);
+        let exp = chain.cast(wide, exp)?;
+        let sum = chain.last_axis(ReduceFn::Sum, exp)?;
+        let half = chain.shifted(sum, (1, 0, 1), wide)?;
+        let power =
+            chain.work.integers_of(&format!("{}.power", chain.name), &[1 << BITS], ElemType::Int(wide));
+        let scaled = chain.node(Binary::Mul, &[exp, power])?;
+        let scaled = chain.node(Binary::Add, &[scaled, half])?;
+        let quotient = chain.node(Binary::Div, &[scaled, sum])?;
         let most = (1i64 << BITS) - 1;
-        let quotient = make(Unary::Clip { lo: 0.0, hi: most as f32 }.into(), &[quotient], patch)?;
-        let code = make(cast(&ElemType::Int(IntType::unsigned(BITS as u8))), &[quotient], patch)?;
+        let quotient = chain.clip(quotient, most)?;
+        let code = chain.cast(IntType::unsigned(BITS as u8), quotient)?;
         self.folds.push(Fold {
             value: self.graph.value(node.output).name.clone(),
             layer: node.origin.layer.to_string(),
             form: "softmax".to_string(),
             channels: 1,
-            points: last as u64 + 1,
-            enumerated: true,
-            bound: bound(classes),
+            points,
+            proof: Proof::Bounded,
+            bound: bound(classes, relative),
             differs: None,
         });
         let base = Base::Codes { scale: vec![(-BITS as f32).exp2()], zero: vec![0.0] };
         Ok(Some(Lattice { code, range: vec![(0, most)], base, steps: Vec::new() }))
     }
 
-    /// The operand as codes of at most 16 bits with one scale.
-    fn codes_for_table(&mut self, node: &Node) -> Result<Option<(Lattice, f64)>, Diagnostic> {
+    /// The operand as integers of one scale.
+    fn on_one_grid(&mut self, node: &Node) -> Result<Option<(Lattice, f64)>, Diagnostic> {
         if let Some((x, scale, _)) = self.plain(node.inputs[0], node)? {
-            let (lo, hi) = x.range_of(0);
-            if scale > 0.0 && hi - lo < MAX_ENTRIES {
-                return Ok(Some((x, scale)));
-            }
+            return Ok((scale > 0.0).then_some((x, scale)));
         }
         let Some(lattice) = self.lattice(node.inputs[0]).cloned() else { return Ok(None) };
-        self.narrowed(&lattice, node)
+        let Some(base) = super::outputs::straight(&lattice) else { return self.narrowed(&lattice, node) };
+        let lattice = Lattice { base, steps: Vec::new(), ..lattice };
+        let channels = lattice.channels();
+        let end = |c: usize| {
+            let ((scale, bias), (lo, hi)) = (lattice.base.line(c), lattice.range_of(c));
+            (scale * lo as f64 + bias).abs().max((scale * hi as f64 + bias).abs())
+        };
+        let greatest = (0..channels).map(end).fold(f64::MIN_POSITIVE, f64::max);
+        let grid = greatest / f64::from(FINE_BITS).exp2();
+        let Some(value) = self.regridded(&lattice, grid, node)? else { return Ok(None) };
+        let reach = (1i64 << FINE_BITS) + 1;
+        let base = Base::Sum { scale: vec![grid], bias: vec![0.0] };
+        Ok(Some((Lattice { code: value, range: vec![(-reach, reach)], base, steps: Vec::new() }, grid)))
+    }
+
+    /// Sums with scales and biases of their own as 32-bit integers on one grid.
+    fn regridded(
+        &mut self,
+        lattice: &Lattice,
+        grid: f64,
+        node: &Node,
+    ) -> Result<Option<ValueId>, Diagnostic> {
+        let mut numbers = Vec::new();
+        for c in 0..lattice.channels() {
+            let (scale, bias) = lattice.base.line(c);
+            let line = Clamped { a: scale / grid, b: bias / grid, lo: f64::NEG_INFINITY, hi: f64::INFINITY };
+            let Some((number, _)) = super::wide::nearest(&line, lattice.range_of(c)) else { return Ok(None) };
+            numbers.push(number);
+        }
+        let to = ElemType::Int(IntType::signed(32));
+        let name = self.name(node, "grid");
+        let op = super::multiply::op(IntType::signed(32));
+        let wanted = Wanted { x: lattice.code, steps: &[], to: &to, node, lines: None, rounding: None, name };
+        self.multiply(&wanted, &op, &numbers).map(Some)
     }
 
     /// A value on a grid as codes of 16 bits: the scale is the power of two that just holds it. Nothing where its steps

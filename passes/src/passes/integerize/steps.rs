@@ -5,16 +5,20 @@
 //!
 //! Where the lattice has at most [`ENUMERATE`] points, each is evaluated. Beyond that the functions must be known to be
 //! monotone in floating point ([`Func::trends`]); then the changes are found by bisection, all at once, and the function
-//! is evaluated on both sides of each: what lies between is enclosed. Refused: longer lattices under other functions,
-//! and more than [`MAX_CHANGES`] changes.
+//! is evaluated on both sides of each: what lies between is enclosed. A sigmoid and its like, which a mathematical library
+//! computes, are monotone as functions, but their last bits need not be: there some thousand points more are evaluated, and
+//! the certificate says so. Refused: longer lattices under other functions, and more than [`MAX_CHANGES`] changes.
 
 use super::function::{Func, Trend};
 use super::lattice::{Lattice, evaluate};
+use crate::report::Proof;
 
 /// The most points of a lattice, over all channels, that are evaluated one by one.
 pub const ENUMERATE: usize = 1 << 21;
 /// The most changes of one channel.
 pub const MAX_CHANGES: i64 = 1 << 12;
+/// Points that are evaluated beside the changes of a function that is only expected to be monotone.
+const SAMPLES: usize = 1 << 16;
 /// Points evaluated at a time.
 const BLOCK: usize = 1 << 15;
 
@@ -60,12 +64,12 @@ impl Steps {
 }
 
 /// How a step function was found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Effort {
     /// Lattice points that the argument covers.
     pub points: u64,
-    /// Whether each of them was evaluated.
-    pub enumerated: bool,
+    /// The argument.
+    pub proof: Proof,
 }
 
 /// The step function of each channel.
@@ -82,10 +86,15 @@ pub fn find(lattice: &Lattice, quantizer: &Func) -> Option<(Vec<Steps>, Effort)>
     let longest = lengths.max().unwrap_or(0);
     let problem = Problem { lattice, funcs, channels, ranges };
     if longest.saturating_mul(channels as u64) <= ENUMERATE as u64 {
-        return Some((problem.enumerate(longest)?, Effort { points, enumerated: true }));
+        return Some((problem.enumerate(longest)?, Effort { points, proof: Proof::Enumerated }));
     }
-    let trends = lattice.trends(&problem.funcs, channels)?;
-    Some((problem.bisect(&trends)?, Effort { points, enumerated: false }))
+    let (trends, proof) = match lattice.trends(&problem.funcs, channels) {
+        Some(trends) => (trends, Proof::Monotone),
+        None => (lattice.expected_trends(&problem.funcs, channels)?, Proof::Library),
+    };
+    let found = problem.bisect(&trends)?;
+    let sampled = proof == Proof::Monotone || problem.sampled(&found, longest);
+    sampled.then_some((found, Effort { points, proof }))
 }
 
 struct Problem<'a> {
@@ -166,6 +175,16 @@ impl Problem<'_> {
             found.push(steps);
         }
         self.check(&found, last).then_some(found)
+    }
+
+    /// Evaluates some thousand points between: a function that is not monotone after all would show.
+    fn sampled(&self, found: &[Steps], longest: u64) -> bool {
+        let rows = (SAMPLES / self.channels.max(1)).max(64) as u64;
+        let step = (longest / rows).max(1);
+        let row = |k: u64| self.ranges.iter().map(move |r| r.0.saturating_add((k * step) as i64).min(r.1));
+        let codes: Vec<i64> = (0..rows).flat_map(row).collect();
+        let Some(y) = self.evaluate(&codes) else { return false };
+        codes.iter().zip(y).enumerate().all(|(i, (&x, y))| found[i % self.channels].value(x) == y)
     }
 
     /// Evaluates both sides of every change again, in one block: the function says so itself.

@@ -1,4 +1,4 @@
-//! Results of many levels: a multiplication with a shift, within a bound, and pieces of functions that are no line.
+//! Results of many levels: a multiplication with a shift, within a bound; and tables, for functions that are no line.
 //!
 //! In: a base and functions that are lines with bounds, and a quantizer to more levels than can be listed. Out: one
 //! `requantize` with the quantizer's own rounding and overflow, and a clip where the functions have bounds inside the type.
@@ -8,14 +8,14 @@
 //! below one.
 //!
 //! A leaky ReLU with a slope of 0 to 1 is the greater of two lines, so its result is the greater of two results, where
-//! nothing behind it falls.
+//! nothing behind it falls. Any other function of codes of at most 16 bits is a table, where all channels share it.
 
 use super::Integerizer;
 use super::function::{Clamped, Func};
 use super::lattice::{Lattice, Step};
 use super::multiply::{Multiply, dyadic};
 use super::realise::Wanted;
-use crate::report::Fold;
+use crate::report::{Fold, Proof};
 use unfloat_ir::ops::{Binary, Lookup, Requantize, Unary};
 use unfloat_ir::{Diagnostic, ElemType, Layout, Node, Overflow, Tensor, TensorType, ValueId};
 
@@ -76,14 +76,14 @@ impl Integerizer<'_> {
             form: "requantize".to_string(),
             channels: lines.len(),
             points: points.fold(0, u64::saturating_add),
-            enumerated: false,
+            proof: Proof::Bounded,
             bound,
             differs: None,
         });
         Ok(Some(value))
     }
 
-    /// A function in pieces: two lines of a leaky ReLU, or a table behind 16 bits.
+    /// A function that is no line: two lines of a leaky ReLU, or a table over codes of 16 bits.
     pub fn pieces(
         &mut self,
         lattice: &Lattice,
@@ -95,11 +95,7 @@ impl Integerizer<'_> {
         if let Some(at) = bent {
             return self.bent(lattice, at, quantizer, to, node);
         }
-        let curved = lattice.steps.iter().position(|s| matches!(s, Step::Func(f) if f.trends().is_none()));
-        match curved {
-            Some(at) => self.table(lattice, at, quantizer, to, node),
-            None => Ok(None),
-        }
+        self.table(lattice, quantizer, to, node)
     }
 
     fn bent(
@@ -130,47 +126,35 @@ impl Integerizer<'_> {
         self.patch.node(Binary::Max, &[a, b], &name, &node.origin).map(Some)
     }
 
-    /// What stands in front of a function from a mathematical library goes to 16 bits; it and the rest are a table.
+    /// Whatever stands behind codes of at most 16 bits is a table.
     fn table(
         &mut self,
         lattice: &Lattice,
-        at: usize,
         quantizer: &Func,
         to: &ElemType,
         node: &Node,
     ) -> Result<Option<ValueId>, Diagnostic> {
-        let rest: Vec<&Func> = lattice.steps[at..]
-            .iter()
-            .filter_map(|s| match s {
-                Step::Func(f) => Some(f),
-                Step::Move(_) => None,
-            })
-            .chain([quantizer])
-            .collect();
-        if rest.iter().any(|f| f.channels() > 1) {
+        let elem = self.patch.ty(lattice.code).elem.clone();
+        let rest: Vec<&Func> = lattice.funcs().chain([quantizer]).collect();
+        let channels = lattice.base.channels().max(quantizer.channels());
+        let Some((first, n)) = Lookup::table_of(&elem).filter(|_| channels.max(lattice.channels()) == 1)
+        else {
             return Ok(None);
-        }
-        let mut front = lattice.clone();
-        front.steps.truncate(at);
-        // Moves come behind the whole; here they would come twice.
-        front.steps.retain(|s| matches!(s, Step::Func(_)));
-        let Some((codes, _)) = self.narrowed(&front, node)? else { return Ok(None) };
-        let (lo, hi) = codes.range_of(0);
-        let all: Vec<i64> = (lo..=hi).collect();
-        let Some(entries) = super::lattice::evaluate(&codes.base, &rest, 1, &all) else { return Ok(None) };
-        let table =
-            Tensor::codes(TensorType::new(to.clone(), [entries.len()], Layout::anonymous(1)), entries);
+        };
+        let all: Vec<i64> = (0..n as i64).map(|i| first + i).collect();
+        let Some(entries) = super::lattice::evaluate(&lattice.base, &rest, 1, &all) else { return Ok(None) };
+        let table = Tensor::codes(TensorType::new(to.clone(), [n], Layout::anonymous(1)), entries);
         let name = self.name(node, "codes");
         let table = self.patch.constant(&format!("{name}.table"), table);
-        let value = self.patch.node(Lookup, &[codes.code, table], &name, &node.origin)?;
+        let value = self.patch.node(Lookup, &[lattice.code, table], &name, &node.origin)?;
         self.folds.push(Fold {
             value: self.graph.value(node.output).name.clone(),
             layer: node.origin.layer.to_string(),
-            form: "lookup behind 16 bits".to_string(),
+            form: "lookup".to_string(),
             channels: 1,
-            points: all.len() as u64,
-            enumerated: true,
-            bound: 0.5,
+            points: n as u64,
+            proof: Proof::Enumerated,
+            bound: 0.0,
             differs: None,
         });
         Ok(Some(value))
@@ -178,7 +162,7 @@ impl Integerizer<'_> {
 }
 
 /// The nearest numbers that a machine holds, and by how many codes a quotient may be off.
-fn nearest(line: &Clamped, range: (i64, i64)) -> Option<(Multiply, f64)> {
+pub fn nearest(line: &Clamped, range: (i64, i64)) -> Option<(Multiply, f64)> {
     let greatest = range.0.unsigned_abs().max(range.1.unsigned_abs()).max(1) as f64;
     if line.a == 0.0 || !line.a.is_finite() || !line.b.is_finite() {
         return None;
@@ -198,7 +182,7 @@ fn nearest(line: &Clamped, range: (i64, i64)) -> Option<(Multiply, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unfloat_ir::Rounding;
+    use unfloat_ir::{IntType, Rounding};
 
     /// The bound holds: quotients of rounded numbers are never farther off.
     #[test]
