@@ -58,7 +58,9 @@ mod tests {
         assert!(!jumps(Unary::SoftShrink { lambda: 0.5 }.into(), 1));
         let bounded = |threshold| Unary::BoundedRelu { max: 6.0, slope: 0.0, threshold }.into();
         assert!(jumps(bounded(0.5), 1) && !jumps(bounded(0.0), 1));
-        assert!(jumps(Binary::Fmod.into(), 2) && jumps(Binary::Mod.into(), 2) && !jumps(Binary::Div.into(), 2));
+        assert!(
+            jumps(Binary::Fmod.into(), 2) && jumps(Binary::Mod.into(), 2) && !jumps(Binary::Div.into(), 2)
+        );
         assert!(jumps(ArgReduce { max: true, axis: 0, keep: false, last: false }.into(), 1));
     }
 
