@@ -190,13 +190,13 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn layer(
+    /// What a layer reads; nothing where that is not there, which is a finding unless the layer above failed.
+    fn operands(
         &mut self,
-        decl: &'a Decl,
+        decl: &Decl,
         layer: Option<&dyn Layer>,
         last: Option<&str>,
-        index: usize,
-    ) -> Option<ValueId> {
+    ) -> Option<Vec<ValueId>> {
         let fail = |message: String, help: String| {
             let mut found = with_help(at_line(self.label, decl.line, message), help);
             found.at.layer = decl.title();
@@ -231,7 +231,18 @@ impl<'a> Lowering<'a> {
                 }
             }
         }
-        let layer = layer.filter(|_| whole)?;
+        whole.then_some(inputs)
+    }
+
+    fn layer(
+        &mut self,
+        decl: &'a Decl,
+        layer: Option<&dyn Layer>,
+        last: Option<&str>,
+        index: usize,
+    ) -> Option<ValueId> {
+        let inputs = self.operands(decl, layer, last)?;
+        let layer = layer?;
         let origin = Origin::new("pytorch", &self.tensors.state.label, &decl.key, &decl.title());
         let (mut overwritten, mut shared, mut read_later) = (Vec::new(), false, false);
         if let Some(&x) = inputs.first() {
