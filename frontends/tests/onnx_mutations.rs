@@ -143,3 +143,53 @@ fn hostile_structures_are_refused() {
     refuse("a field beyond the end", vec![0x08, 8, 0x3a, 0xff, 0xff, 0xff, 0xff, 0x7f, 0]);
     refuse("nothing", Vec::new());
 }
+
+/// A number as a protobuf has it.
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
+
+/// An input of floats.
+fn input(name: &[u8], dims: &[u64]) -> Vec<u8> {
+    let dims: Vec<u8> = dims.iter().flat_map(|&d| field(1, &[vec![0x08], varint(d)].concat())).collect();
+    let tensor = [vec![0x08, 1], field(2, &dims)].concat();
+    field(11, &[field(1, name), field(2, &field(1, &tensor))].concat())
+}
+
+/// The extents of an input take no bytes of a file: constants of its shape must not be made from them.
+#[test]
+fn normalisations_of_huge_inputs_allocate_nothing() {
+    let groups = field(5, &[field(1, b"num_groups"), vec![0x18, 1, 0xa0, 1, 2]].concat());
+    for (op, extra) in [
+        ("InstanceNormalization", Vec::new()),
+        ("GroupNormalization", groups),
+        ("LayerNormalization", Vec::new()),
+    ] {
+        for extent in [1u64 << 15, 1 << 31, i64::MAX as u64] {
+            let operands = if op.starts_with("Layer") { 2 } else { 3 };
+            let names: Vec<u8> =
+                [&b"x"[..], b"s", b"s"][..operands].iter().flat_map(|n| field(1, n)).collect();
+            let one = [vec![0x08, 1, 0x10, 1], field(8, b"s"), field(9, &1f32.to_le_bytes())].concat();
+            let axis = field(5, &[field(1, b"axis"), vec![0x18, 2, 0xa0, 1, 2]].concat());
+            let axis = if op.starts_with("Layer") { axis } else { Vec::new() };
+            let node = [names, field(2, b"y"), field(4, op.as_bytes()), extra.clone(), axis].concat();
+            let graph = [
+                field(1, &node),
+                field(5, &one),
+                input(b"x", &[1, 1, extent, extent]),
+                field(12, &field(1, b"y")),
+            ];
+            let version = [&[0x08, 8][..], &field(8, &[0x10, 21])].concat();
+            let found = bounded(op, [version, field(7, &graph.concat())].concat());
+            let text = found.map(|_| ()).expect_err(op).to_string();
+            let word = if extent < 1 << 32 { "makes a constant of" } else { "" };
+            assert!(text.contains(word) && text.contains(op), "{op} {extent}: {text}");
+        }
+    }
+}

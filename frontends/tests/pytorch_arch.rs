@@ -292,3 +292,36 @@ fn mutated_files_are_read_or_refused() {
     }
     assert!(taken > 50 && taken < 3500, "{taken}");
 }
+
+/// Extents of 0, of a weight or of what an empty weight made, have no neighbours to count.
+#[test]
+fn a_transposed_convolution_of_nothing_is_refused() {
+    let empty = state(&[("t.weight", &[2, 2, 0], &[]), ("t.bias", &[2], &[0.0, 0.0])]);
+    let toml = "input = [2, 4]\nlayer = [ { name = 't', kind = 'ConvTranspose1d' } ]";
+    refused(&empty, toml, &["layer t (ConvTranspose1d)", "a kernel [0] over a sample [2, 4] has no cells"]);
+}
+
+/// Views of views of views: each layer asks whose memory it shows.
+#[test]
+fn long_chains_of_views_are_quick() {
+    let views = "{ kind = 'Permute', dims = [0, 2, 1] },".repeat(8000);
+    let start = std::time::Instant::now();
+    let toml = format!("input = [2, 3]\nlayer = [{views}]");
+    assert_eq!(put_together(&state(&[]), &toml).unwrap().graph.num_values(), 8_001);
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "took {:?}", start.elapsed());
+}
+
+/// What no file holds is made, but not more of it than a small constant's worth.
+#[test]
+fn constants_that_no_file_holds_are_limited() {
+    let norm = "{ kind = 'LayerNorm', normalized_shape = [16000, 16000], elementwise_affine = false }";
+    refused(
+        &state(&[]),
+        &format!("input = [16000, 16000]\nlayer = [{norm}]"),
+        &["(LayerNorm): would make a constant [16000, 16000]"],
+    );
+    let small = norm.replace("16000", "2");
+    let graph = put_together(&state(&[]), &format!("input = [2, 2]\nlayer = [{small}]")).unwrap().graph;
+    let y = run(&graph, &[1.0, 3.0, 1.0, 3.0]);
+    assert!(y.iter().zip([-1.0, 1.0, -1.0, 1.0]).all(|(y, want)| (y - want).abs() < 1e-4), "{y:?}");
+}

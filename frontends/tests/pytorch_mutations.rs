@@ -243,6 +243,20 @@ fn hostile_pickles_are_refused_or_read_in_bounds() {
     }
 }
 
+/// Two bytes show a key of a thousand again, in the one list of a file whose parts are all copied.
+#[test]
+fn a_storage_that_is_listed_a_million_times_is_refused_at_the_second() {
+    let whole = fixture("legacy_protocol2.pth");
+    // Magic number, version, facts, object: all before the list of storages.
+    let list = (0..whole.len()).rev().find(|&i| whole[i..].starts_with(b"\x80\x02]")).expect("the list");
+    let head = whole[..list].to_vec();
+    let key = [b"X\x00\x04\x00\x00".to_vec(), vec![b'k'; 1024], b"q\x01".to_vec()].concat();
+    let list = [b"(".to_vec(), key, b"h\x01".repeat(1_000_000), b"l".to_vec()].concat();
+    let found =
+        bounded("a long list", [head, pickle(&list)].concat(), None).expect_err("a refusal").to_string();
+    assert!(found.contains("twice"), "{found}");
+}
+
 /// A member can unpack to a thousand times its bytes.
 #[test]
 fn bombs_are_refused() {

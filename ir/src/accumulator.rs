@@ -205,13 +205,24 @@ impl Terms<'_> {
 fn taps_inside(op: &Conv, i: usize, outs: usize, extent: usize) -> Vec<(usize, usize)> {
     let w = &op.window;
     let (kernel, step, dilation) = (w.kernel[i], w.strides[i], w.dilations[i]);
-    let run = |out: usize| {
-        let (at, pad) = (out.saturating_mul(step), w.pads_begin[i]);
+    let (pad, end) = (w.pads_begin[i], w.pads_begin[i].saturating_add(extent));
+    let mut runs = BTreeSet::new();
+    let mut out = 0;
+    while out < outs {
+        let at = out.saturating_mul(step);
         // Tap t reads the cell at + t · dilation − pad, which must lie in 0..extent.
         let before = |cell: usize| cell.saturating_sub(at).div_ceil(dilation).min(kernel);
-        (before(pad), before(pad.saturating_add(extent)))
-    };
-    (0..outs).map(run).collect::<BTreeSet<_>>().into_iter().collect()
+        let run = (before(pad), before(end));
+        runs.insert(run);
+        // The next place where a tap enters or leaves; an axis can have far more places than a kernel has taps.
+        let change = |cell: usize, taps: usize| {
+            let at = cell.saturating_sub(taps.checked_sub(1)?.saturating_mul(dilation));
+            Some(at.div_ceil(step).max(out + 1))
+        };
+        let next = [change(pad, run.0), change(end, run.1)].into_iter().flatten().min();
+        out = next.unwrap_or(outs);
+    }
+    runs.into_iter().collect()
 }
 
 /// Sums along one axis of `n` cells, each of `inner` elements: every run of `parts` becomes a cell.

@@ -188,3 +188,20 @@ fn large_windows_are_quick() {
     // 21845 each of +1, 0 and −1, and one −1 more.
     assert_eq!(got.channels, [(-128 * 21_845 - 127 * 21_846, 127 * 21_845 + 128 * 21_846)]);
 }
+
+/// Places of a window cost nothing in a file, so an axis of two thousand million of them takes no longer than its borders.
+#[test]
+fn long_axes_take_no_longer_than_their_borders() {
+    let n = crate::verify::MAX_ELEMENTS;
+    let x = TensorType::new(ElemType::signed(3), [n, 1], Layout::channels_last(1));
+    let w = ints(ElemType::signed(5), &[1, 3, 1], Layout::weight(1), [1, -2, 4]);
+    let window = Window::new([3]).pads([1], [1]);
+    let got = range(&Op::from(Conv { window, groups: 1 }), &x, &[(1, 1)], &w, None).unwrap();
+    // Whole: 3. Without the first tap 2, without the last -1.
+    assert_eq!(got.channels, [(-1, 3)]);
+    let lost = Window::new([1]).pads([n / 4], [n / 4]);
+    let w = ints(ElemType::signed(5), &[1, 1, 1], Layout::weight(1), [5]);
+    let x = TensorType::new(ElemType::signed(3), [n / 4, 1], Layout::channels_last(1));
+    let got = range(&Op::from(Conv { window: lost, groups: 1 }), &x, &[(1, 1)], &w, None).unwrap();
+    assert_eq!(got.channels, [(0, 5)]);
+}

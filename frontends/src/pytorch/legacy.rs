@@ -4,7 +4,7 @@
 //! pickle, and then each storage with its number of elements. Out: the object's pickle, and where each storage lies.
 //! Refuses: other versions, keys that nothing names, files that end too early.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 
@@ -90,10 +90,23 @@ fn head(input: &mut Input<'_>) -> Result<(Pickle, Vec<String>, bool), String> {
     };
     let object = pickle::parse(input).map_err(fault("the object"))?;
     let keys = pickle::parse(input).map_err(fault("the list of storages"))?;
+    Ok((object, names(&keys)?, big_endian))
+}
+
+/// The keys of the storages. One that stands twice is refused as soon as it is seen: two bytes of a pickle can show a
+/// text of a thousand bytes again, and the keys together would be larger than the file by as much.
+fn names(keys: &Pickle) -> Result<Vec<String>, String> {
     let items = keys.elements(keys.root).ok_or("has no list of storages")?;
-    let name = |&item| keys.name(item).map(|n| n.into_owned()).ok_or("has a storage without a key");
-    let names = items.iter().map(name).collect::<Result<_, _>>()?;
-    Ok((object, names, big_endian))
+    let mut seen = BTreeSet::new();
+    let mut names = Vec::new();
+    for &item in items {
+        let name = keys.name(item).ok_or("has a storage without a key")?;
+        if !seen.insert(name.clone()) {
+            return Err(format!("lists the storage `{}` twice", clip(&name)));
+        }
+        names.push(name.into_owned());
+    }
+    Ok(names)
 }
 
 /// Bytes of an element for each storage that the object names.

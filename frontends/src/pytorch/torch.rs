@@ -184,13 +184,7 @@ pub(crate) fn read_legacy(
             "says that a big-endian machine wrote it; its values are taken as little-endian, as PyTorch does";
         reading.findings.push(warning(reading.label, text));
     }
-    let mut ranges = BTreeMap::new();
-    for (key, range) in legacy.storages {
-        if ranges.insert(key.clone(), range).is_some() {
-            reading.fail("", format!("lists the storage `{}` twice", clip(&key)));
-            return Vec::new();
-        }
-    }
+    let ranges = legacy.storages.into_iter().collect();
     let mut storages = Ranges { source: &mut **source, pickle: &legacy.pickle, ranges };
     reading.take("", &legacy.pickle, &mut storages)
 }

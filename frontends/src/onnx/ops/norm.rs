@@ -1,15 +1,17 @@
 //! BatchNormalization, GroupNormalization, InstanceNormalization, LayerNormalization, LRN.
 
+use unfloat_ir::Layout;
 use unfloat_ir::ops::{BatchNorm, Binary, Expand, LayerNorm, Lrn, Reduce, ReduceFn, Unary};
-use unfloat_ir::{Layout, Tensor};
 
+use super::quantize::number;
 use crate::onnx::cx::{Cx, normal_axis, sizes};
 use crate::onnx::problem::{Fault, Handled};
 use crate::onnx::value::Val;
 
-fn filled(shape: &[usize], value: f32) -> Val {
-    let tensor = Tensor::f32(shape, Layout::anonymous(shape.len()), vec![value; shape.iter().product()]);
-    Val::constant(tensor, crate::onnx::dtype::DType::F32)
+/// One number in every cell of a shape. The shape may be an input's, which takes no bytes of the file, so the
+/// constant counts among those that a file implies, and too large a one is refused before it is made.
+fn filled(cx: &mut Cx<'_, '_, '_>, shape: &[usize], value: f64) -> Handled<Val> {
+    cx.apply(Expand { shape: shape.into() }, &[&number(value)])
 }
 
 pub(super) fn batch_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
@@ -41,7 +43,7 @@ pub(super) fn batch_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
 /// Statistics of every element: the formula written out.
 fn per_element(cx: &mut Cx<'_, '_, '_>, operands: &[Val], eps: f32) -> Handled<Vec<Val>> {
     let [x, scale, bias, mean, variance] = operands else { return Err("expected 5 operands".into()) };
-    let shifted = cx.apply(Binary::Add, &[variance, &filled(&[], eps)])?;
+    let shifted = cx.apply(Binary::Add, &[variance, &number(eps.into())])?;
     let deviation = cx.apply(Unary::Sqrt, &[&shifted])?;
     let centred = cx.apply(Binary::Sub, &[x, mean])?;
     let scaled = cx.apply(Binary::Mul, &[&centred, scale])?;
@@ -57,7 +59,8 @@ pub(super) fn instance_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let axes = (2..rank as i64).map(|a| cx.axis(&x, a)).collect::<Handled<Vec<usize>>>()?;
     let shape = cx.ty(&x).shape;
     let plane: Vec<usize> = axes.iter().map(|&a| shape[a]).collect();
-    let normal = cx.apply(LayerNorm { axes, eps }, &[&x, &filled(&plane, 1.0), &filled(&plane, 0.0)])?;
+    let plain = [filled(cx, &plane, 1.0)?, filled(cx, &plane, 0.0)?];
+    let normal = cx.apply(LayerNorm { axes, eps }, &[&x, &plain[0], &plain[1]])?;
     let column = |cx: &mut Cx<'_, '_, '_>, v: &Val, what| {
         cx.same_for_all(v, what)?;
         let mut dims = cx.ty(v).shape.to_vec();
@@ -89,7 +92,7 @@ pub(super) fn group_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let rows = [batch, &[groups, cells]].concat();
     let rank = rows.len();
     let y = cx.reshape(&x, &rows, Layout::anonymous(rank))?;
-    let plain = [filled(&[cells], 1.0), filled(&[cells], 0.0)];
+    let plain = [filled(cx, &[cells], 1.0)?, filled(cx, &[cells], 0.0)?];
     let y = cx.apply(LayerNorm { axes: vec![rank - 1], eps }, &[&y, &plain[0], &plain[1]])?;
     let mut y = cx.reshape(&y, &ty.shape, ty.layout)?;
     for (parameter, what, f) in [(scale, "scale", Binary::Mul), (bias, "bias", Binary::Add)] {
@@ -126,7 +129,7 @@ pub(super) fn layer_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let gamma = whole(cx, scale, "scale")?;
     let beta = match bias {
         Some(bias) => whole(cx, bias, "bias")?,
-        None => filled(&dims, 0.0),
+        None => filled(cx, &dims, 0.0)?,
     };
     let mut results = vec![cx.apply(LayerNorm { axes: axes.clone(), eps }, &[&x, &gamma, &beta])?];
     if cx.results() > 1 {
@@ -134,7 +137,7 @@ pub(super) fn layer_norm(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
         let centred = cx.apply(Binary::Sub, &[&x, &mean])?;
         let squared = cx.apply(Unary::Square, &[&centred])?;
         let variance = cx.apply(Reduce { f: ReduceFn::Mean, axes, keep: true }, &[&squared])?;
-        let shifted = cx.apply(Binary::Add, &[&variance, &filled(&[], eps)])?;
+        let shifted = cx.apply(Binary::Add, &[&variance, &number(eps.into())])?;
         results.extend([mean, cx.apply(Unary::Rsqrt, &[&shifted])?]);
     }
     Ok(results)

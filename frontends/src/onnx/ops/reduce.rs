@@ -15,9 +15,14 @@ pub(super) fn reduce(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
     let noop = cx.flag("noop_with_empty_axes", false)?;
     let axes = match axes {
         Some(axes) if !axes.is_empty() => cx.axes(&x, &axes)?,
-        _ if noop => return Ok(vec![x]),
+        // Over no axes each cell is reduced by itself: the sum of squares is its square.
+        _ if noop => Vec::new(),
         _ => cx.axes(&x, &(0..cx.rank(&x) as i64).collect::<Vec<_>>())?,
     };
+    let itself = ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceLogSumExp"];
+    if axes.is_empty() && itself.contains(&cx.op()) {
+        return Ok(vec![x]);
+    }
     let with = |cx: &mut Cx<'_, '_, '_>, f, x: &Val| cx.apply(Reduce { f, axes: axes.clone(), keep }, &[x]);
     let y = match cx.op() {
         "ReduceSum" => with(cx, ReduceFn::Sum, &x)?,

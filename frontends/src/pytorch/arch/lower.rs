@@ -18,6 +18,9 @@ use crate::pytorch::StateDict;
 /// Most elements of one value: 1 GiB of f32.
 const MAX_VALUE: usize = 1 << 28;
 
+/// Most elements of all constants that no file holds: 64 MiB of f32.
+const MAX_IMPLIED: usize = 1 << 24;
+
 /// The tensors of a state dict by their keys.
 pub(crate) struct Tensors<'s> {
     /// The state dict.
@@ -47,12 +50,27 @@ struct Lowering<'a> {
     tensors: &'a Tensors<'a>,
     graph: Graph,
     /// What stands under each name; nothing where a layer failed.
-    names: BTreeMap<&'a str, Option<ValueId>>,
-    /// For each value, what it shares memory with in torch: the value that a view was taken of.
+    names: BTreeMap<&'a str, Option<Bound>>,
+    /// For each name, the last layer that reads it: what is overwritten in place matters to those alone.
+    readers: BTreeMap<&'a str, usize>,
+    /// For each view, the value whose memory it shares in torch, which is no view itself.
     memory: BTreeMap<ValueId, ValueId>,
     /// Constants made from tensors, by key and use.
     constants: BTreeMap<(String, String), ValueId>,
+    /// Elements of constants that were made without a tensor of the state dict.
+    implied: usize,
     found: Vec<Diagnostic>,
+}
+
+/// A value under a name. Every layer asks all names whose memory they show and who still reads them, so both are at
+/// hand.
+#[derive(Clone, Copy)]
+struct Bound {
+    value: ValueId,
+    /// The value whose memory this is; itself unless it is a view.
+    root: ValueId,
+    /// The last layer that reads the name; the greatest number for an output.
+    last_reader: usize,
 }
 
 /// Lowers all layers. The graph is whole only when no error was found.
@@ -68,8 +86,10 @@ pub(crate) fn lower(
         tensors,
         graph: Graph::new(name),
         names: BTreeMap::new(),
+        readers: readers(document),
         memory: BTreeMap::new(),
         constants: BTreeMap::new(),
+        implied: 0,
         found: Vec::new(),
     };
     for port in &document.inputs {
@@ -82,50 +102,68 @@ pub(crate) fn lower(
         if port.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).is_none_or(|n| n > MAX_VALUE) {
             let text = format!("input `{}` has more than {MAX_VALUE} elements", clip(&port.name));
             state.found.push(*at_line(label, port.line, text));
-            state.names.insert(&port.name, None);
+            state.bind(&port.name, None);
             continue;
         }
         let value = state.graph.add_input(&port.name, TensorType::f32(port.shape.clone(), layout));
-        state.names.insert(&port.name, Some(value));
+        state.bind(&port.name, Some(value));
     }
-    let mut last: Option<&str> = match document.inputs.as_slice() {
-        [only] => Some(&only.name),
-        _ => None,
-    };
-    // For each name, the last layer that reads it: what is overwritten in place matters to those alone.
-    let mut readers: BTreeMap<&str, usize> = BTreeMap::new();
-    for (index, decl) in document.layers.iter().enumerate() {
-        let default = last.into_iter().collect::<Vec<&str>>();
-        let from: Vec<&str> = match &decl.from {
-            Some(from) => from.iter().map(String::as_str).collect(),
-            None => default,
-        };
-        from.iter().for_each(|name| {
-            readers.insert(name, index);
-        });
-        last = Some(&decl.name);
-    }
-    let outputs: Vec<&str> = match &document.outputs {
-        Some(names) => names.iter().map(String::as_str).collect(),
-        None => last.into_iter().collect(),
-    };
-    outputs.iter().for_each(|name| {
-        readers.insert(name, usize::MAX);
-    });
-    let mut last = match document.inputs.as_slice() {
-        [only] => Some(only.name.as_str()),
-        _ => None,
-    };
+    let mut last = first(document);
     for (index, (decl, layer)) in document.layers.iter().zip(layers).enumerate() {
-        let value = state.layer(decl, layer.as_deref(), last, (index, &readers));
-        state.names.insert(&decl.name, value);
+        let value = state.layer(decl, layer.as_deref(), last, index);
+        state.bind(&decl.name, value);
         last = Some(&decl.name);
     }
-    state.outputs(&outputs, document);
+    state.outputs(&outputs(document), document);
     (state.graph, state.found)
 }
 
+/// What the first layer reads unless it says so: the only input.
+fn first(document: &Document) -> Option<&str> {
+    match document.inputs.as_slice() {
+        [only] => Some(only.name.as_str()),
+        _ => None,
+    }
+}
+
+/// The names of the results: the last layer's unless the file says so.
+fn outputs(document: &Document) -> Vec<&str> {
+    match &document.outputs {
+        Some(names) => names.iter().map(String::as_str).collect(),
+        None => {
+            document.layers.last().map(|decl| decl.name.as_str()).or(first(document)).into_iter().collect()
+        }
+    }
+}
+
+/// For each name, the last layer that reads it.
+fn readers(document: &Document) -> BTreeMap<&str, usize> {
+    let mut readers = BTreeMap::new();
+    let mut last = first(document);
+    for (index, decl) in document.layers.iter().enumerate() {
+        match &decl.from {
+            Some(from) => readers.extend(from.iter().map(|name| (name.as_str(), index))),
+            None => readers.extend(last.map(|name| (name, index))),
+        }
+        last = Some(&decl.name);
+    }
+    readers.extend(outputs(document).into_iter().map(|name| (name, usize::MAX)));
+    readers
+}
+
 impl<'a> Lowering<'a> {
+    /// Puts a value under a name.
+    fn bind(&mut self, name: &'a str, value: Option<ValueId>) {
+        let last_reader = self.readers.get(name).copied().unwrap_or(0);
+        let bound = value.map(|value| Bound { value, root: self.root(value), last_reader });
+        self.names.insert(name, bound);
+    }
+
+    /// The value whose memory a value shows.
+    fn root(&self, value: ValueId) -> ValueId {
+        self.memory.get(&value).copied().unwrap_or(value)
+    }
+
     fn outputs(&mut self, outputs: &[&str], document: &Document) {
         let mut seen = BTreeSet::new();
         for &name in outputs {
@@ -134,7 +172,7 @@ impl<'a> Lowering<'a> {
                 continue;
             }
             match self.names.get(name) {
-                Some(Some(value)) => self.graph.add_output(name, *value),
+                Some(Some(bound)) => self.graph.add_output(name, bound.value),
                 Some(None) => {}
                 None => {
                     let known = document.layers.iter().map(|d| d.name.as_str());
@@ -152,13 +190,13 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn layer(
+    /// What a layer reads; nothing where that is not there, which is a finding unless the layer above failed.
+    fn operands(
         &mut self,
-        decl: &'a Decl,
+        decl: &Decl,
         layer: Option<&dyn Layer>,
         last: Option<&str>,
-        (index, readers): (usize, &BTreeMap<&str, usize>),
-    ) -> Option<ValueId> {
+    ) -> Option<Vec<ValueId>> {
         let fail = |message: String, help: String| {
             let mut found = with_help(at_line(self.label, decl.line, message), help);
             found.at.layer = decl.title();
@@ -180,7 +218,7 @@ impl<'a> Lowering<'a> {
         let mut whole = true;
         for name in &wanted {
             match self.names.get(name) {
-                Some(Some(value)) => inputs.push(*value),
+                Some(Some(bound)) => inputs.push(bound.value),
                 Some(None) => whole = false,
                 None => {
                     let near = near(name, self.names.keys().copied());
@@ -193,22 +231,33 @@ impl<'a> Lowering<'a> {
                 }
             }
         }
-        let layer = layer.filter(|_| whole)?;
+        whole.then_some(inputs)
+    }
+
+    fn layer(
+        &mut self,
+        decl: &'a Decl,
+        layer: Option<&dyn Layer>,
+        last: Option<&str>,
+        index: usize,
+    ) -> Option<ValueId> {
+        let inputs = self.operands(decl, layer, last)?;
+        let layer = layer?;
         let origin = Origin::new("pytorch", &self.tensors.state.label, &decl.key, &decl.title());
-        let later = |name: &str| readers.get(name).is_some_and(|&reader| reader > index);
-        let overwritten: Vec<&'a str> = self
-            .names
-            .iter()
-            .filter(|(_, v)| v.is_some() && *v == &inputs.first().copied())
-            .map(|(n, _)| *n)
-            .collect();
-        let shared = inputs.first().is_some_and(|&x| {
-            let root = root(&self.memory, x);
-            self.names
-                .iter()
-                .any(|(name, v)| v.is_some_and(|v| v != x && self.memory_of(v) == root) && later(name))
-        });
-        let has_other_readers = shared || overwritten.iter().any(|name| later(name));
+        let (mut overwritten, mut shared, mut read_later) = (Vec::new(), false, false);
+        if let Some(&x) = inputs.first() {
+            let root = self.root(x);
+            for (&name, bound) in self.names.iter().filter_map(|(n, b)| Some((n, b.as_ref()?))) {
+                let later = bound.last_reader > index;
+                if bound.value == x {
+                    overwritten.push(name);
+                    read_later |= later;
+                } else {
+                    shared |= later && bound.root == root;
+                }
+            }
+        }
+        let has_other_readers = shared || read_later;
         let mut cx = Cx { state: self, decl, origin, inputs, has_other_readers, shared, overwrites: None };
         let result = layer.lower(&mut cx);
         let (overwrites, inputs) = (cx.overwrites, cx.inputs);
@@ -216,13 +265,13 @@ impl<'a> Lowering<'a> {
             Ok(value) => {
                 if let Some(new) = overwrites {
                     for name in overwritten {
-                        self.names.insert(name, Some(new));
+                        self.bind(name, Some(new));
                     }
                 }
                 if let (true, Some(&x)) = (layer.is_view(), inputs.first())
                     && value != x
                 {
-                    self.memory.insert(value, x);
+                    self.memory.insert(value, self.root(x));
                 }
                 if self.graph.producer(value).is_some() && !inputs.contains(&value) && overwrites.is_none() {
                     self.graph.rename(value, &decl.name);
@@ -235,18 +284,6 @@ impl<'a> Lowering<'a> {
             }
         }
     }
-
-    fn memory_of(&self, value: ValueId) -> ValueId {
-        root(&self.memory, value)
-    }
-}
-
-/// The value whose memory a view shows. Views are made after what they show, so this ends.
-fn root(memory: &BTreeMap<ValueId, ValueId>, mut value: ValueId) -> ValueId {
-    while let Some(&next) = memory.get(&value) {
-        value = next;
-    }
-    value
 }
 
 /// What a layer sees while it is lowered.
@@ -427,6 +464,18 @@ impl Cx<'_, '_> {
         let value = self.state.graph.add_const(&name, tensor);
         self.state.constants.insert((name, what), value);
         value
+    }
+
+    /// A constant of one number, of a shape that takes no bytes of any file.
+    pub fn filled(&mut self, part: &str, shape: &[usize], layout: Layout, number: f32) -> Outcome<ValueId> {
+        let n = Shape::from(shape).num_elements();
+        self.state.implied = self.state.implied.saturating_add(n);
+        if self.state.implied > MAX_IMPLIED {
+            let text =
+                format!("would make a constant {}; all that no file holds may be {MAX_IMPLIED}", show(shape));
+            return Err(self.error(format!("{text} numbers")));
+        }
+        Ok(self.constant(part, Tensor::f32(shape.to_vec(), layout, vec![number; n])))
     }
 
     /// A constant vector from a tensor of the state dict.

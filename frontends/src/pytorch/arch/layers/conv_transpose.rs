@@ -9,7 +9,7 @@ use super::weight::Form;
 use super::{Layer, Wanted};
 use crate::pytorch::arch::lower::Cx;
 use crate::pytorch::arch::parameters::Parameters;
-use crate::pytorch::arch::problem::Outcome;
+use crate::pytorch::arch::problem::{Outcome, show};
 
 /// A transposed convolution.
 struct ConvTranspose {
@@ -71,6 +71,10 @@ impl Layer for ConvTranspose {
         expected.extend((0..self.spatial).map(|i| self.kernel.as_ref().map(|k| k[i])));
         let weight = Form::Real.read(cx, &expected)?;
         let (part, kernel) = (weight.dims[1], weight.dims[2..].to_vec());
+        if kernel.contains(&0) || dims[1..].contains(&0) {
+            let text = format!("a kernel {} over a sample {} has no cells", show(&kernel), show(&dims));
+            return Err(cx.error(text));
+        }
         let output = (0..self.spatial)
             .map(|i| {
                 let full = (dims[i + 1] - 1) * self.stride[i] + self.dilation[i] * (kernel[i] - 1) + 1;

@@ -71,8 +71,8 @@ impl Layer for BatchNorm {
         let (gamma, beta) = if self.affine {
             (cx.vector("weight", n)?, cx.vector("bias", n)?)
         } else {
-            let still = |v: f32| Tensor::f32([n], Layout::channels_last(0), vec![v; n]);
-            (cx.constant("ones", still(1.0)), cx.constant("zeros", still(0.0)))
+            let mut still = |part: &str, number| cx.filled(part, &[n], Layout::channels_last(0), number);
+            (still("ones", 1.0)?, still("zeros", 0.0)?)
         };
         let mean = cx.vector("running_mean", n)?;
         let (_, variances) = cx.floats("running_var", &[Some(n)])?;
@@ -129,12 +129,14 @@ impl Layer for LayerNorm {
             let text = format!("`normalized_shape` is {}, a sample is {}", show(&self.shape), show(&dims));
             return Err(cx.error(text));
         }
-        let (n, layout) = (self.shape.iter().product(), Layout::anonymous(self.shape.len()));
+        let layout = Layout::anonymous(self.shape.len());
         let expected: Vec<Option<usize>> = self.shape.iter().map(|&n| Some(n)).collect();
         let mut parameter = |part: &str, present: bool, default: f32| -> Outcome<ValueId> {
-            let values = if present { cx.floats(part, &expected)?.1 } else { vec![default; n] };
-            let name = if present { part.to_string() } else { format!("still_{part}") };
-            Ok(cx.constant(&name, Tensor::f32(self.shape.clone(), layout, values)))
+            if !present {
+                return cx.filled(&format!("still_{part}"), &self.shape, layout, default);
+            }
+            let (_, values) = cx.floats(part, &expected)?;
+            Ok(cx.constant(part, Tensor::f32(self.shape.clone(), layout, values)))
         };
         let gamma = parameter("weight", self.affine, 1.0)?;
         let beta = parameter("bias", self.affine && self.bias, 0.0)?;
