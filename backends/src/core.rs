@@ -105,11 +105,15 @@ fn fault(graph: &Graph, users: &[Vec<unfloat_ir::NodeId>], node: &Node) -> Optio
     }
     let whole = |v: ValueId| graph.ty(v).elem.is_integer();
     let help = match node.op {
-        Op::Quantize(_) => "in the integer graph only inputs are quantized, by a constant scale and zero point",
+        Op::Quantize(_) => {
+            "in the integer graph only inputs are quantized, by a constant scale and zero point"
+        }
         Op::Dequantize(_) => {
             "only outputs are dequantized, by a constant scale and zero point, for no other node"
         }
-        _ => "every value between the quantizers must be an integer: convert with --quantize, or see `unfloat audit`",
+        _ => {
+            "every value between the quantizers must be an integer: convert with --quantize, or see `unfloat audit`"
+        }
     };
     if !whole(node.output) {
         return Some(error(format!("makes {} in an integer graph", graph.ty(node.output))).help(help));

@@ -6,9 +6,9 @@ mod support;
 
 use support::ints::{Ints, exact};
 use unfloat_ir::ops::{
-    ArgReduce, Binary, Bitwise, Cast, Compare, Concat, Conv, Dense, Dequantize, Expand, Gather, Lookup, MatMul,
-    MaxPool, Pad, PadMode, Quantize, QuantizeOrder, Reduce, ReduceFn, Requantize, Reshape, Reverse, Select, Slice,
-    Threshold, Transpose, Unary, Window,
+    ArgReduce, Binary, Bitwise, Cast, Compare, Concat, Conv, Dense, Dequantize, Expand, Gather, Lookup,
+    MatMul, MaxPool, Pad, PadMode, Quantize, QuantizeOrder, Reduce, ReduceFn, Requantize, Reshape, Reverse,
+    Select, Slice, Threshold, Transpose, Unary, Window,
 };
 use unfloat_ir::{ElemType, IntType, Layout, Overflow, Rounding, Tensor, ValueId};
 
@@ -179,7 +179,7 @@ fn requantizers() {
     let to = int(true, 8);
     let op = Requantize { to, rounding: Rounding::HalfEven, overflow: Overflow::Saturate, narrow: false };
     net.output(op, &[x, m, a, s], "positions");
-    exact(&mut net, 6, &[], &["-O2", "-march=native"]);
+    exact(&mut net, 6, &[], &["-O3", "-march=native"]);
 }
 
 #[test]
@@ -212,9 +212,10 @@ fn thresholds_and_tables() {
     let sign = Threshold { axis: 1, to: ElemType::Bipolar, scale: 2, bias: -1 };
     let zero = net.constant(ElemType::signed(8), &[1, 1], vec![0]);
     net.output(sign, &[small, zero], "sign");
-    for (i, (index, to)) in [(int(true, 8), int(false, 8)), (int(false, 3), int(true, 40)), (int(true, 16), int(true, 16))]
-        .into_iter()
-        .enumerate()
+    for (i, (index, to)) in
+        [(int(true, 8), int(false, 8)), (int(false, 3), int(true, 40)), (int(true, 16), int(true, 16))]
+            .into_iter()
+            .enumerate()
     {
         let x = net.input(ElemType::Int(index), &[4, 5], "wc");
         let table = net.int(to, &[1 << index.width]);
@@ -229,7 +230,15 @@ fn thresholds_and_tables() {
 #[test]
 fn functions_of_elements() {
     let mut net = Ints::new("functions");
-    let types = [int(true, 8), int(false, 8), int(true, 5), int(false, 17), int(true, 32), int(false, 33), int(true, 64)];
+    let types = [
+        int(true, 8),
+        int(false, 8),
+        int(true, 5),
+        int(false, 17),
+        int(true, 32),
+        int(false, 33),
+        int(true, 64),
+    ];
     for ty in types {
         let elem = ElemType::Int(ty);
         let (a, b) = (net.input(elem.clone(), &[3, 4, 5], "hwc"), net.input(elem.clone(), &[3, 4, 5], "hwc"));
@@ -242,9 +251,10 @@ fn functions_of_elements() {
             net.output(f, &[a, other], &format!("{f:?}_{ty}"));
             net.output(f, &[other, b], &format!("{f:?}_{ty}_swapped"));
         }
-        for (i, f) in [Compare::Greater, Compare::GreaterEqual, Compare::Less, Compare::LessEqual, Compare::Equal]
-            .into_iter()
-            .enumerate()
+        for (i, f) in
+            [Compare::Greater, Compare::GreaterEqual, Compare::Less, Compare::LessEqual, Compare::Equal]
+                .into_iter()
+                .enumerate()
         {
             let other = [b, channel, column][i % 3];
             let condition = net.node(f, &[a, other], &format!("{f:?}_{ty}"));
@@ -296,13 +306,15 @@ fn movement(net: &mut Ints, elem: &ElemType) {
         net.output(op, &[image], &name(&format!("slice{i}")));
     }
     for (i, mode) in [PadMode::Constant(1.0), PadMode::Reflect, PadMode::Edge].into_iter().enumerate() {
-        let pad = |before: [usize; 3], after: [usize; 3]| Pad { before: before.into(), after: after.into(), mode };
+        let pad =
+            |before: [usize; 3], after: [usize; 3]| Pad { before: before.into(), after: after.into(), mode };
         net.output(pad([1, 2, 0], [3, 0, 0]), &[image], &name(&format!("pad{i}")));
         net.output(pad([0, 1, 4], [0, 1, 2]), &[image], &name(&format!("pad_channels{i}")));
     }
     net.output(Expand { shape: [4, 3, 5].into() }, &[row], &name("expand"));
     net.output(Reverse { axes: vec![0, 2] }, &[image], &name("reverse"));
-    let flat = net.node(Reshape { shape: [72].into(), layout: Layout::channels_last(0) }, &[image], &name("flat"));
+    let flat =
+        net.node(Reshape { shape: [72].into(), layout: Layout::channels_last(0) }, &[image], &name("flat"));
     net.graph.add_output("input_as_output", flat);
     let at = net.constant(ElemType::signed(4), &[2, 2], vec![-1, 0, 2, 1]);
     net.output(Gather { axis: 1 }, &[image, at], &name("gather"));
@@ -316,7 +328,13 @@ fn movement(net: &mut Ints, elem: &ElemType) {
 #[test]
 fn movement_and_pools() {
     let mut net = Ints::new("movement");
-    let types = [ElemType::Int(U8), ElemType::signed(3), ElemType::signed(30), ElemType::Int(int(false, 40)), ElemType::Bipolar];
+    let types = [
+        ElemType::Int(U8),
+        ElemType::signed(3),
+        ElemType::signed(30),
+        ElemType::Int(int(false, 40)),
+        ElemType::Bipolar,
+    ];
     for elem in &types {
         movement(&mut net, elem);
         let image = net.input(elem.clone(), &[9, 8, 70], "hwc");
@@ -349,7 +367,17 @@ fn movement_and_pools() {
 
 fn special() -> Vec<f32> {
     let mut all = vec![0.0, -0.0, 0.49999997, -0.49999997, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
-    all.extend([f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45, 2147483648.0, -2147483904.0, 1e18, -3e19, 8388609.0]);
+    all.extend([
+        f32::MAX,
+        f32::MIN,
+        f32::MIN_POSITIVE,
+        1e-45,
+        2147483648.0,
+        -2147483904.0,
+        1e18,
+        -3e19,
+        8388609.0,
+    ]);
     all.extend((-24..24).map(|i| i as f32 * 0.25));
     all.extend((0..56).map(|i| (i as f32 - 28.0) * 7.3));
     all
@@ -360,7 +388,15 @@ fn special() -> Vec<f32> {
 fn the_boundary() {
     let mut net = Ints::new("boundary");
     let n = special().len();
-    let types = [int(true, 8), int(false, 8), int(false, 3), int(true, 1), int(true, 32), int(false, 32), int(true, 12)];
+    let types = [
+        int(true, 8),
+        int(false, 8),
+        int(false, 3),
+        int(true, 1),
+        int(true, 32),
+        int(false, 32),
+        int(true, 12),
+    ];
     let x = net.graph.add_input("x", unfloat_ir::TensorType::f32([n, 4], Layout::new("wc").unwrap()));
     let unused = net.graph.add_input("unused", unfloat_ir::TensorType::f32([2], Layout::new("c").unwrap()));
     let _: ValueId = unused;

@@ -29,8 +29,8 @@ mod writer;
 
 pub use replay::{Compiler, replay};
 
-use crate::core;
 use crate::backend::{Backend, BackendInfo, OptionInfo, Options};
+use crate::core;
 use crate::namer::{self, Language};
 use crate::outdir::OutDir;
 use plan::Plan;
@@ -74,7 +74,8 @@ impl Backend for Cpp {
         for (id, value) in graph.values() {
             let at = graph.producer(id).map(|(_, n)| Location::from(&n.origin)).unwrap_or_default();
             if !value.ty.elem.is_float() {
-                let text = format!("value `{}` is {} among floats, which C++ does not mix", value.name, value.ty);
+                let text =
+                    format!("value `{}` is {} among floats, which C++ does not mix", value.name, value.ty);
                 found.push(Diagnostic::error(at, text));
             } else if value.ty.shape.contains(&0) {
                 found.push(Diagnostic::error(at, format!("value `{}` has no elements", value.name)));

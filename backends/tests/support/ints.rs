@@ -51,10 +51,12 @@ impl Ints {
         let (lo, hi) = elem.code_range().unwrap();
         let n = shape.iter().product::<usize>();
         let codes = (0..n)
-            .map(|_| loop {
-                let code = self.code(lo, hi);
-                if elem.has_code(code) {
-                    break code;
+            .map(|_| {
+                loop {
+                    let code = self.code(lo, hi);
+                    if elem.has_code(code) {
+                        break code;
+                    }
                 }
             })
             .collect();
@@ -117,7 +119,9 @@ impl Ints {
         let (lo, hi) = Ranges::of(&self.graph).of_value(x).unwrap();
         let shift = 24 + self.random.pick(0, 3) as i64;
         let span = (to.max() as f64 - to.min() as f64) / ((hi - lo) as f64 + 1.0);
-        let m: Vec<i64> = (0..n).map(|_| (span * f64::from(1u32 << 27) * f64::from(1.5 + self.random.float())) as i64).collect();
+        let m: Vec<i64> = (0..n)
+            .map(|_| (span * f64::from(1u32 << 27) * f64::from(1.5 + self.random.float())) as i64)
+            .collect();
         let least = m.iter().fold(1, |a, &b| a.max(b));
         let m = self.constant(ElemType::Int(IntType::covering(-1, least)), &[n], m);
         let a: Vec<i64> = (0..n).map(|_| self.code(-(1 << 30), 1 << 30)).collect();

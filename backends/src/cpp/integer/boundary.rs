@@ -42,7 +42,11 @@ pub fn faults(model: &Graph, core: &Core) -> Vec<Diagnostic> {
         let zero = |i: usize| numbers.zero.data.code(i).map_or(0, i128::from);
         let far = |v: i128| v.abs() >= MOST;
         if far(codes.0) || far(codes.1) || (0..numbers.zero.len()).any(|i| far(zero(i))) {
-            error("output", &output.name, "has codes beyond 61 bits, which C++ does not dequantize".to_string());
+            error(
+                "output",
+                &output.name,
+                "has codes beyond 61 bits, which C++ does not dequantize".to_string(),
+            );
         }
     }
     found

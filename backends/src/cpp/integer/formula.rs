@@ -88,7 +88,9 @@ pub fn fault(graph: &Graph, node: &Node) -> Option<String> {
     match &node.op {
         Op::Lookup(_) if computed => Some("its table is computed; C++ needs a constant".to_string()),
         Op::Threshold(_) if computed => Some("its thresholds are computed; C++ needs constants".to_string()),
-        Op::Threshold(t) if t.axis + 1 != graph.ty(node.output).rank() && graph.ty(node.inputs[1]).shape[0] > 1 => {
+        Op::Threshold(t)
+            if t.axis + 1 != graph.ty(node.output).rank() && graph.ty(node.inputs[1]).shape[0] > 1 =>
+        {
             Some("has channels that are not last; run the canonical passes".to_string())
         }
         _ => None,
@@ -123,7 +125,12 @@ impl<'w, 'a> Formula<'w, 'a> {
     }
 
     /// The function's text; `first` is its first parameter, if that is a sum.
-    pub fn finish(mut self, wanted: &str, value: ValueId, first: Option<Word>) -> (String, Vec<ValueId>, bool) {
+    pub fn finish(
+        mut self,
+        wanted: &str,
+        value: ValueId,
+        first: Option<Word>,
+    ) -> (String, Vec<ValueId>, bool) {
         let word = self.w.word(value);
         let var = self.operand(value);
         let mut parameters: Vec<String> = first.iter().map(|w| format!("{} sum", w.name())).collect();
@@ -158,7 +165,8 @@ impl<'w, 'a> Formula<'w, 'a> {
             return var.clone();
         }
         let range = self.w.range(value);
-        let constant = self.w.codes(value).filter(|_| is_by_channel(&self.w.graph.ty(value).shape, &self.shape));
+        let constant =
+            self.w.codes(value).filter(|_| is_by_channel(&self.w.graph.ty(value).shape, &self.shape));
         let word = Word::computing(range);
         let var = match constant {
             Some(codes) if codes.len() == 1 => {
@@ -297,7 +305,8 @@ impl<'w, 'a> Formula<'w, 'a> {
         let sorted = |codes: &[i64]| -> Vec<i64> {
             let mut all: Vec<i64> = codes.to_vec();
             for row in all.chunks_mut(n.max(1)) {
-                row.iter_mut().for_each(|t| *t = i128::from(*t).clamp(x.range.0, beyond.min(i64::MAX.into())) as i64);
+                row.iter_mut()
+                    .for_each(|t| *t = i128::from(*t).clamp(x.range.0, beyond.min(i64::MAX.into())) as i64);
                 row.sort_unstable();
             }
             all
@@ -339,7 +348,10 @@ impl<'w, 'a> Formula<'w, 'a> {
         };
         let range = self.w.range(node.output);
         let steps = i128::from(op.scale) * n as i128;
-        let word = Word::computing((range.0.min(steps).min(op.scale.into()), range.1.max(steps).max(op.scale.into())));
+        let word = Word::computing((
+            range.0.min(steps).min(op.scale.into()),
+            range.1.max(steps).max(op.scale.into()),
+        ));
         let count = if word == Word::I64 { cast(word, &count) } else { count };
         let text = match (op.scale, op.bias) {
             (1, 0) => count,
@@ -351,7 +363,8 @@ impl<'w, 'a> Formula<'w, 'a> {
     fn lookup(&mut self, node: &Node) {
         let x = self.operand(node.inputs[0]);
         let (first, _) = Lookup::table_of(&self.w.graph.ty(node.inputs[0]).elem).unwrap_or((0, 0));
-        let range = self.w.graph.const_of(node.inputs[1]).and_then(|_| self.w.ranges.of_value(node.inputs[1]));
+        let range =
+            self.w.graph.const_of(node.inputs[1]).and_then(|_| self.w.ranges.of_value(node.inputs[1]));
         let word = Word::holding(range.unwrap_or_else(|| self.w.range(node.output)));
         let table = self.w.constant(node.inputs[1], "narrow", "", word, |c| c.to_vec());
         let by = if first == 0 { String::new() } else { format!(" - {}", literal(first)) };

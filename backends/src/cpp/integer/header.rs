@@ -18,9 +18,27 @@ use unfloat_ir::{Graph, OpDef, TensorType, ValueId};
 
 /// The names of the header's own scope that the body must not hide, but for numbered ones.
 const OWN: &[&str] = &[
-    "arena", "boundary", "function", "in", "in_codes", "in_t", "input_count", "input_size", "kernel", "out",
-    "out_codes", "out_t", "output_count", "output_size", "run", "run_float", "shape", "shared_workspace", "weights",
-    "workspace", "Workspace",
+    "arena",
+    "boundary",
+    "function",
+    "in",
+    "in_codes",
+    "in_t",
+    "input_count",
+    "input_size",
+    "kernel",
+    "out",
+    "out_codes",
+    "out_t",
+    "output_count",
+    "output_size",
+    "run",
+    "run_float",
+    "shape",
+    "shared_workspace",
+    "weights",
+    "workspace",
+    "Workspace",
 ];
 
 /// The numbered names.
@@ -157,7 +175,12 @@ fn head(model: &Graph, core: &Core, w: &Writer, form: Form) -> String {
          #include <type_traits>\n#include <utility>\n{includes}\nnamespace {name} {{\n\n",
         w.plan.arena
     );
-    let mut port_lines = |what: &str, i: usize, n: usize, label: &str, ty: &TensorType, numbers: Option<&Scale>| {
+    let mut port_lines = |what: &str,
+                          i: usize,
+                          n: usize,
+                          label: &str,
+                          ty: &TensorType,
+                          numbers: Option<&Scale>| {
         let short = if what == "input" { "in_t" } else { "out_t" };
         let size = ty.shape.num_elements();
         let _ = write!(
@@ -179,7 +202,8 @@ fn head(model: &Graph, core: &Core, w: &Writer, form: Form) -> String {
     for (i, (numbers, o)) in core.outputs.iter().zip(graph.outputs()).enumerate() {
         port_lines("output", i, outputs, &o.name, graph.ty(o.value), numbers.as_ref());
     }
-    let _ = write!(text, "inline constexpr std::size_t input_count = {inputs}, output_count = {outputs};\n\n");
+    let _ =
+        write!(text, "inline constexpr std::size_t input_count = {inputs}, output_count = {outputs};\n\n");
     text
 }
 
@@ -224,10 +248,9 @@ fn tail(core: &Core, w: &Writer) -> String {
     let list = |input: &dyn Fn(usize) -> String, output: &dyn Fn(usize) -> String| {
         (0..inputs).map(input).chain((0..outputs).map(output)).collect::<Vec<_>>().join(", ")
     };
-    let typed = list(
-        &|i| format!("const {}* {}", port("in_t", i, inputs), port("in", i, inputs)),
-        &|i| format!("{}* {}", port("out_t", i, outputs), port("out", i, outputs)),
-    );
+    let typed = list(&|i| format!("const {}* {}", port("in_t", i, inputs), port("in", i, inputs)), &|i| {
+        format!("{}* {}", port("out_t", i, outputs), port("out", i, outputs))
+    });
     let names = list(&|i| port("in", i, inputs), &|i| port("out", i, outputs));
     let mut unused = String::new();
     for i in 0..inputs {
@@ -284,4 +307,5 @@ const INCLUDES: &str = "\
 #endif
 ";
 
-const UNDEFINE: &str = "#undef UNFLOAT_UNROLL\n#undef UNFLOAT_AVX2\n#undef UNFLOAT_VNNI\n#undef UNFLOAT_SSE2\n";
+const UNDEFINE: &str =
+    "#undef UNFLOAT_UNROLL\n#undef UNFLOAT_AVX2\n#undef UNFLOAT_VNNI\n#undef UNFLOAT_SSE2\n";

@@ -109,7 +109,9 @@ pub fn pad(w: &mut Writer, step: &Step, node: &Node, op: &Pad) {
 pub fn rearrange(w: &mut Writer, step: &Step, node: &Node) {
     let shape = w.graph.ty(node.inputs[0]).shape.clone();
     match &node.op {
-        Op::Reverse(op) => pick(w, step, node, |a, i| if op.axes.contains(&a) { shape[a] - 1 - i } else { i }),
+        Op::Reverse(op) => {
+            pick(w, step, node, |a, i| if op.axes.contains(&a) { shape[a] - 1 - i } else { i })
+        }
         Op::Upsample(op) => pick(w, step, node, |a, i| i / op.factors[a]),
         _ => {}
     }
@@ -134,7 +136,8 @@ fn pick(w: &mut Writer, step: &Step, node: &Node, source: impl Fn(usize, usize) 
         (places, first, extent) = (vec![0], vec![0], vec![1]);
     }
     let run: usize = from[rank..].iter().product();
-    let text = [list("extent", &extent), list("first", &first), list("from", &places), size("run", run)].concat();
+    let text =
+        [list("extent", &extent), list("first", &first), list("from", &places), size("run", run)].concat();
     let name = w.name(step);
     let shape = w.shape(&name, text);
     let (call, y) = (w.kernel("pick"), w.target(step));

@@ -23,9 +23,15 @@ pub fn fault(graph: &Graph, ranges: &Ranges, node: &Node) -> Option<String> {
         Op::Conv(_) | Op::MaxPool(_) if !x.layout.is_channels_last() => {
             Some("has channels that are not last; run the canonical passes".to_string())
         }
-        Op::Conv(_) | Op::Dense(_) if computed(1) => Some("its weight is computed; C++ needs a constant".to_string()),
-        Op::Conv(_) | Op::Dense(_) if computed(2) => Some("its bias is computed; C++ needs a constant".to_string()),
-        Op::Conv(_) | Op::Dense(_) | Op::MatMul(_) | Op::MaxPool(_) | Op::Reduce(_) | Op::ArgReduce(_) => None,
+        Op::Conv(_) | Op::Dense(_) if computed(1) => {
+            Some("its weight is computed; C++ needs a constant".to_string())
+        }
+        Op::Conv(_) | Op::Dense(_) if computed(2) => {
+            Some("its bias is computed; C++ needs a constant".to_string())
+        }
+        Op::Conv(_) | Op::Dense(_) | Op::MatMul(_) | Op::MaxPool(_) | Op::Reduce(_) | Op::ArgReduce(_) => {
+            None
+        }
         op if formula::is_pointwise(op) => formula::fault(graph, node),
         Op::Reshape(_) | Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Expand(_) => None,
         Op::Reverse(_) => None,
@@ -74,7 +80,8 @@ impl Rules for Integers<'_> {
     fn may_overwrite(&self, graph: &Graph, step: &Step, i: usize) -> bool {
         let node = graph.node(step.node);
         let (from, to) = (graph.ty(node.inputs[i]), graph.ty(step.output));
-        let same = from.shape.num_elements() == to.shape.num_elements() && Word::of(&from.elem) == Word::of(&to.elem);
+        let same = from.shape.num_elements() == to.shape.num_elements()
+            && Word::of(&from.elem) == Word::of(&to.elem);
         same && formula::is_pointwise(&node.op)
     }
     fn size(&self, ty: &TensorType) -> usize {
@@ -135,7 +142,8 @@ pub fn loops(out: &Shape, operands: &[&Shape], by_channel: bool) -> String {
         let strides: Vec<usize> = operands.iter().map(|s| stride(s, axis)).collect();
         let (extent, last) = (out[axis], axis + 1 == out.rank());
         // Neighbouring axes are one where all strides allow it.
-        let merges = |(_, outer): &(usize, Vec<usize>)| outer.iter().zip(&strides).all(|(o, s)| *o == s * extent);
+        let merges =
+            |(_, outer): &(usize, Vec<usize>)| outer.iter().zip(&strides).all(|(o, s)| *o == s * extent);
         match axes.last_mut() {
             Some(outer) if !(last && by_channel) && merges(outer) => *outer = (outer.0 * extent, strides),
             _ if extent == 1 && !last => {}

@@ -306,14 +306,19 @@ fn packed(w: &mut Writer, step: &Step, layer: &Layer, form: Form, at: &Place) {
     .concat();
     if form == Form::Bytes {
         let fit = neighbours_fit(&weights, most);
-        text.push_str(&format!("  static constexpr bool negative_inputs = {signed}, neighbours_fit = {fit};\n"));
+        text.push_str(&format!(
+            "  static constexpr bool negative_inputs = {signed}, neighbours_fit = {fit};\n"
+        ));
     } else {
         text.push_str("  static constexpr bool negative_inputs = false, neighbours_fit = false;\n");
     }
     let shape = w.shape(&name, text);
     // The low 32 bits of a bias are enough: those of the sum are what stays.
-    let bias: Option<Vec<i64>> =
-        node.inputs.get(2).and_then(|&b| w.codes(b)).map(|b| b.iter().map(|&v| i64::from(v as i32)).collect());
+    let bias: Option<Vec<i64>> = node
+        .inputs
+        .get(2)
+        .and_then(|&b| w.codes(b))
+        .map(|b| b.iter().map(|&v| i64::from(v as i32)).collect());
     let bias_name = match (&bias, node.inputs.get(2)) {
         (Some(bias), Some(&b)) => w.constant(b, "sums", "", Word::I32, |_| bias.clone()),
         _ => "nullptr".to_string(),
@@ -370,7 +375,10 @@ fn plain(w: &mut Writer, step: &Step, layer: &Layer, word: Word, at: &Place) {
     let range = constant_range(w.graph, node.inputs[1]).unwrap_or((0, 0));
     let depth = layer.taps() * layer.product.run;
     let matrix = w.constant(node.inputs[1], "rows", "", Word::holding(range), |codes| {
-        (0..layer.outputs()).flat_map(|o| (0..depth).map(move |i| (o, i))).map(|(o, i)| codes[at(o, i)]).collect()
+        (0..layer.outputs())
+            .flat_map(|o| (0..depth).map(move |i| (o, i)))
+            .map(|(o, i)| codes[at(o, i)])
+            .collect()
     });
     let post = results(w, step, word, node.inputs.get(2).copied());
     let (call, y) = (w.kernel("plain_product"), w.target(step));

@@ -26,9 +26,11 @@ impl<'a> Port<'a> {
 
 /// A function that runs one sample, through buffers of the ports' own types.
 fn call(name: &str, function: &str, called: &str, inputs: &[Port], outputs: &[Port]) -> String {
-    let mut text = format!("void {function}(const std::vector<array>& in, std::vector<array>& out, std::size_t s) {{\n");
+    let mut text =
+        format!("void {function}(const std::vector<array>& in, std::vector<array>& out, std::size_t s) {{\n");
     let mut arguments = Vec::new();
-    let named = |ports: &'_ [Port], letter: &'static str| (0..ports.len()).map(move |i| format!("{letter}{i}"));
+    let named =
+        |ports: &'_ [Port], letter: &'static str| (0..ports.len()).map(move |i| format!("{letter}{i}"));
     let buffers = named(inputs, "x").chain(named(outputs, "y"));
     for (buffer, p) in buffers.zip(inputs.iter().chain(outputs)) {
         text.push_str(&format!("  static {} {buffer}[{}];\n", p.element.0, p.ty.shape.num_elements()));

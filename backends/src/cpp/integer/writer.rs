@@ -82,8 +82,8 @@ impl<'a> Writer<'a> {
             locals: BTreeMap::new(),
             shape_namer: namer(&["apply"]),
             constant_namer: namer(&[
-                "all", "at", "c", "d", "digit", "from", "next", "piece", "reader", "store", "text", "to", "unpack",
-                "word", "kernel", "n", "i", "used",
+                "all", "at", "c", "d", "digit", "from", "next", "piece", "reader", "store", "text", "to",
+                "unpack", "word", "kernel", "n", "i", "used",
             ]),
             local_namer: namer(taken),
         }
@@ -237,8 +237,7 @@ impl<'a> Writer<'a> {
 
     /// The kernels that are used.
     pub fn templates(&self) -> String {
-        let used: Vec<&str> =
-            KERNELS.iter().filter(|k| self.kernels.contains(k.0)).map(|k| k.1).collect();
+        let used: Vec<&str> = KERNELS.iter().filter(|k| self.kernels.contains(k.0)).map(|k| k.1).collect();
         format!("namespace kernel {{\n\n{}\n}}  // namespace kernel\n", used.join("\n"))
     }
 

@@ -6,11 +6,9 @@ constexpr std::int64_t half(std::int64_t shift) noexcept { return (std::int64_t{
 constexpr std::int64_t below_half(std::int64_t shift) noexcept { return half(shift) - (shift > 0 ? 1 : 0); }
 constexpr std::int64_t below_one(std::int64_t shift) noexcept { return (std::int64_t{1} << shift) - 1; }
 
-// The integer below. Vector units shift numbers without sign: 2^62 is added before, and taken off behind.
-constexpr std::int64_t cut(std::int64_t v, std::int64_t shift) noexcept {
-  constexpr std::uint64_t lift = std::uint64_t{1} << 62;
-  return static_cast<std::int64_t>(((static_cast<std::uint64_t>(v) + lift) >> shift) - (lift >> shift));
-}
+// The integer below. (Shifting numbers without sign by lifting them would suit vector units better, but g++ 12 makes
+// wrong code of that at -O3 where the result is then cut to a byte.)
+constexpr std::int64_t cut(std::int64_t v, std::int64_t shift) noexcept { return v >> shift; }
 
 template <rounding R> constexpr std::int64_t divide(std::int64_t v, std::int64_t shift) noexcept {
   if constexpr (R == rounding::half_even) {
