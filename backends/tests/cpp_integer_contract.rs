@@ -78,7 +78,10 @@ fn no_float_outside_the_boundary() {
         }
         assert!(words(&text[begin..]).any(|w| w == "float"));
         let end = text[begin..].find("#endif\n\n}").unwrap();
-        assert!(words(&text[begin + end..]).all(|w| w != "float"), "nothing but the end is behind the boundary");
+        assert!(
+            words(&text[begin + end..]).all(|w| w != "float"),
+            "nothing but the end is behind the boundary"
+        );
     }
 }
 
@@ -112,7 +115,13 @@ fn the_program_takes_numbers_and_codes() {
     emit(&net.graph, &[]).write_to(&dir, Manifest::new(&net.graph), false).unwrap();
     let compiler = compilers(&["-O1"]).remove(0);
     let program = temp.join("program");
-    must(Command::new(&compiler.program).args(&compiler.arguments).arg("-o").arg(&program).arg(dir.join("cpp/main.cpp")));
+    must(
+        Command::new(&compiler.program)
+            .args(&compiler.arguments)
+            .arg("-o")
+            .arg(&program)
+            .arg(dir.join("cpp/main.cpp")),
+    );
     let sample = net.samples(1).remove(0);
     let want = reference::evaluate(&net.graph, &sample).unwrap();
     let (input, output) = (temp.join("x.npy"), temp.join("y.npy"));
@@ -154,7 +163,10 @@ fn the_program_takes_numbers_and_codes() {
     }
     let usage = process::run(&mut Command::new(&program), LIMIT).unwrap();
     assert_eq!(usage.status.code(), Some(2));
-    assert!(usage.text.contains("INPUT.npy(x0[3,2] <f4)") && usage.text.contains("--codes INPUT.npy(x0[3,2] |u1)"));
+    assert!(
+        usage.text.contains("INPUT.npy(x0[3,2] <f4)")
+            && usage.text.contains("--codes INPUT.npy(x0[3,2] |u1)")
+    );
 }
 
 /// A program without floats, and one that uses the header twice in C++ and the runtime in C.
@@ -195,11 +207,18 @@ int elsewhere(const std::uint8_t* in) noexcept {
             command
         };
         let (object, program) = (temp.join("other.o"), temp.join("program"));
-        must(call().args(["-fno-exceptions", "-fno-rtti", "-c", "-o"]).arg(&object).arg(temp.join("other.cpp")));
+        must(
+            call()
+                .args(["-fno-exceptions", "-fno-rtti", "-c", "-o"])
+                .arg(&object)
+                .arg(temp.join("other.cpp")),
+        );
         must(call().arg("-o").arg(&program).arg(temp.join("main.cpp")).arg(&object));
         must(&mut Command::new(&program));
         let fast = call().args(["-ffast-math", "-fsyntax-only"]).arg(temp.join("main.cpp")).output().unwrap();
-        assert!(!fast.status.success() && String::from_utf8_lossy(&fast.stderr).contains("without -ffast-math"));
+        assert!(
+            !fast.status.success() && String::from_utf8_lossy(&fast.stderr).contains("without -ffast-math")
+        );
     }
 }
 
@@ -240,11 +259,38 @@ int main(void) {
         let (Some(c), Some(cpp)) = (process::find(c), process::find(cpp)) else { continue };
         let program = temp.join("table");
         let strict = ["-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror", "-O2"];
-        must(Command::new(&c).args(strict).args(["-std=c99", "-DWITH_HEADER", "-I"]).arg(&header).arg("-o").arg(&program).arg(temp.join("main.c")).arg("-lm"));
+        must(
+            Command::new(&c)
+                .args(strict)
+                .args(["-std=c99", "-DWITH_HEADER", "-I"])
+                .arg(&header)
+                .arg("-o")
+                .arg(&program)
+                .arg(temp.join("main.c"))
+                .arg("-lm"),
+        );
         must(&mut Command::new(&program));
         let object = temp.join("defines.o");
-        must(Command::new(&cpp).args(strict).args(["-std=c++17", "-I"]).arg(&header).arg("-c").arg("-o").arg(&object).arg(temp.join("defines.cpp")));
-        must(Command::new(&c).args(strict).arg("-std=c99").arg("-o").arg(&program).arg(temp.join("main.c")).arg(&object).arg("-lm"));
+        must(
+            Command::new(&cpp)
+                .args(strict)
+                .args(["-std=c++17", "-I"])
+                .arg(&header)
+                .arg("-c")
+                .arg("-o")
+                .arg(&object)
+                .arg(temp.join("defines.cpp")),
+        );
+        must(
+            Command::new(&c)
+                .args(strict)
+                .arg("-std=c99")
+                .arg("-o")
+                .arg(&program)
+                .arg(temp.join("main.c"))
+                .arg(&object)
+                .arg("-lm"),
+        );
         must(&mut Command::new(&program));
     }
 }

@@ -187,3 +187,53 @@ pub fn exact_on(graph: &Graph, samples: &[Vec<Tensor>], settings: &[&str], compi
         }
     }
 }
+
+/// The CIFAR-10 network of 1.25 million parameters on integers: bytes with sign at the input, without behind the layers,
+/// weights of 8 bits, requantizers per channel.
+pub fn cifar10_int8() -> Ints {
+    use unfloat_ir::ops::{Conv, Dense, MaxPool, Reshape, Window};
+    let mut net = Ints::new("cifar10_int8");
+    let mut x = net.quantized(&[32, 32, 3], "hwc", IntType::signed(8));
+    let (u8, mut channels) = (IntType::unsigned(8), 3);
+    for (i, (filters, same)) in [(32, true), (32, false), (64, true), (64, false)].into_iter().enumerate() {
+        let pads = [usize::from(same); 2];
+        let op = Conv { window: Window::new([3, 3]).pads(pads, pads), groups: 1 };
+        let name = format!("conv2d_{}", i + 1);
+        let c = net.product(op, x, &[filters, 3, 3, channels], 8, true, &name);
+        x = net.requantize(c, u8, Rounding::HalfEven, &format!("{name}_q"));
+        channels = filters;
+        if i % 2 == 1 {
+            let op = MaxPool { window: Window::new([2, 2]).strides([2, 2]) };
+            x = net.node(op, &[x], &format!("max_pooling2d_{}", i / 2 + 1));
+        }
+    }
+    x = net.node(Reshape { shape: [2304].into(), layout: Layout::channels_last(0) }, &[x], "flatten_1");
+    for (i, (inputs, units)) in [(2304, 512), (512, 10)].into_iter().enumerate() {
+        let name = format!("dense_{}", i + 1);
+        let d = net.product(Dense, x, &[units, inputs], 8, true, &name);
+        let to = if i == 0 { u8 } else { IntType::signed(8) };
+        x = net.requantize(d, to, Rounding::HalfEven, &format!("{name}_q"));
+    }
+    net.dequantized(x, "scores");
+    net
+}
+
+/// The perceptron 16-64-32-32-5 in `fixed<16,6>`: 16 bits throughout, ReLU, accumulators as wide as they must be.
+pub fn perceptron_16() -> Ints {
+    use unfloat_ir::ops::{Dense, Unary};
+    let mut net = Ints::new("perceptron_16");
+    let i16 = IntType::signed(16);
+    let mut x = net.quantized(&[16], "c", i16);
+    let sizes = [16, 64, 32, 32, 5];
+    for (i, pair) in sizes.windows(2).enumerate() {
+        // Weights of magnitude 1 and less, which have 11 bits.
+        let name = format!("dense_{}", i + 1);
+        let d = net.product(Dense, x, &[pair[1], pair[0]], 11, true, &name);
+        x = net.requantize(d, i16, Rounding::HalfCeil, &format!("{name}_q"));
+        if i < 3 {
+            x = net.node(Unary::Relu, &[x], &format!("relu_{}", i + 1));
+        }
+    }
+    net.dequantized(x, "scores");
+    net
+}

@@ -138,13 +138,16 @@ impl<'w, 'a> Formula<'w, 'a> {
             parameters.push(format!("{} x{i}", self.w.word(v).name()));
         }
         parameters.push(format!("std::size_t{}", if self.by_channel { " c" } else { "" }));
-        let text = format!(
+        let mut text = format!(
             "  static {} apply({}) noexcept {{\n{}    return {};\n  }}\n",
             word.name(),
             parameters.join(", "),
             self.lines,
             cast(word, &var.name)
         );
+        if first.is_some() {
+            text.insert_str(0, "  static constexpr bool has_rows = false;\n");
+        }
         let name = self.w.function(wanted, text);
         (name, self.streams, self.by_channel)
     }

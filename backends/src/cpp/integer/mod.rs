@@ -9,6 +9,7 @@
 //! | `words` | which C++ type holds which integers |
 //! | `ops` | which op becomes what; the rules of the plan |
 //! | `formula` | functions of elements, written out: requantizers, thresholds, tables, arithmetic |
+//! | `row` | requantizers of several sums at once |
 //! | `product`, `moves` | sums of products; everything that moves or reduces |
 //! | `kernels/*.hpp` | the C++ templates; a header gets those that it uses |
 //! | `weights` | packing of constants |
@@ -21,6 +22,7 @@ mod moves;
 mod ops;
 mod product;
 mod program;
+mod row;
 mod weights;
 mod words;
 mod writer;

@@ -5,6 +5,7 @@ use super::super::ops::nests::{self, Loop};
 use super::super::plan::Step;
 use super::super::writer::{list, size};
 use super::formula::{self, Formula};
+use super::row;
 use super::words::{Word, inside};
 use super::writer::Writer;
 use unfloat_ir::ops::{Conv, Op};
@@ -334,7 +335,7 @@ fn packed(w: &mut Writer, step: &Step, layer: &Layer, form: Form, at: &Place) {
     };
     let key = format!("packed {packing:?} {}", p.groups);
     let matrix = w.constant(node.inputs[1], &key, "", word, |_| weights);
-    let post = results(w, step, Word::I32, None);
+    let post = row::function(w, step).unwrap_or_else(|| results(w, step, Word::I32, None));
     let (x, scratch) = (w.read(node.inputs[0]), w.scratch(step));
     let (call, y) = (w.kernel("product"), w.target(step));
     w.line(&format!("{call}<{shape}, {post}>({x}, {matrix}, {bias_name}, {lifted}, {scratch}, {y});"));

@@ -25,6 +25,7 @@ const KERNELS: &[(&str, &str)] = &[
     ("pick", include_str!("kernels/pick.hpp")),
     ("gather", include_str!("kernels/gather.hpp")),
     ("dot", include_str!("kernels/dot.hpp")),
+    ("rows", include_str!("kernels/rows.hpp")),
     ("product", include_str!("kernels/product.hpp")),
     ("plain_product", include_str!("kernels/plain_product.hpp")),
     ("depthwise", include_str!("kernels/depthwise.hpp")),
@@ -39,6 +40,7 @@ const NEEDS: &[(&str, &[&str])] = &[
     ("wide", &["rounding"]),
     ("copy", &["nest"]),
     ("product", &["dot", "fill"]),
+    ("rows", &["dot", "rounding"]),
     ("matmul", &["nest"]),
     ("reduce", &["nest"]),
 ];
@@ -61,6 +63,7 @@ pub struct Writer<'a> {
     constant_names: BTreeMap<(ValueId, String), String>,
     locals: BTreeMap<ValueId, String>,
     shape_namer: Namer,
+    function_namer: Namer,
     constant_namer: Namer,
     local_namer: Namer,
 }
@@ -80,7 +83,8 @@ impl<'a> Writer<'a> {
             kernels: BTreeSet::from(["base"]),
             constant_names: BTreeMap::new(),
             locals: BTreeMap::new(),
-            shape_namer: namer(&["apply"]),
+            shape_namer: namer(&[]),
+            function_namer: namer(&["apply", "row", "has_rows"]),
             constant_namer: namer(&[
                 "all", "at", "c", "d", "digit", "from", "next", "piece", "reader", "store", "text", "to",
                 "unpack", "word", "kernel", "n", "i", "used",
@@ -176,7 +180,7 @@ impl<'a> Writer<'a> {
         if let Some((name, _)) = self.shapes.iter().find(|(_, t)| *t == text) {
             return format!("shape::{name}");
         }
-        let name = self.fresh_struct(wanted, &text);
+        let name = fresh_struct(&mut self.shape_namer, wanted, &text);
         self.shapes.push((name.clone(), text));
         format!("shape::{name}")
     }
@@ -186,19 +190,9 @@ impl<'a> Writer<'a> {
         if let Some((name, _)) = self.functions.iter().find(|(_, t)| *t == text) {
             return format!("function::{name}");
         }
-        let name = self.fresh_struct(wanted, &text);
+        let name = fresh_struct(&mut self.function_namer, wanted, &text);
         self.functions.push((name.clone(), text));
         format!("function::{name}")
-    }
-
-    /// A struct may have no member of its own name, and one called `std` would hide the library.
-    fn fresh_struct(&mut self, wanted: &str, text: &str) -> String {
-        loop {
-            let name = self.shape_namer.fresh(wanted);
-            if !has_word(text, &name) {
-                return name;
-            }
-        }
     }
 
     /// Notes that a kernel is used; returns its qualified name.
@@ -258,5 +252,15 @@ impl<'a> Writer<'a> {
             }
         }
         text
+    }
+}
+
+/// A struct may have no member of its own name, and one called `std` would hide the library.
+fn fresh_struct(namer: &mut Namer, wanted: &str, text: &str) -> String {
+    loop {
+        let name = namer.fresh(wanted);
+        if !has_word(text, &name) {
+            return name;
+        }
     }
 }

@@ -53,14 +53,21 @@ template <class S> constexpr std::size_t depth_of() noexcept {
 // Results of the first N of some sums.
 template <class S, class Post, std::size_t N, class Y>
 void product_results(const std::int32_t* sum, const std::int32_t* bias, Y* y, std::size_t channel) noexcept {
-  Y part[N];
+  std::int32_t total[N];
   if constexpr (S::has_bias || dot_of<S>::lift != 0) {
-    for (std::size_t n = 0; n < N; ++n) part[n] = Post::apply(add(sum[n], bias[channel + n]), channel + n);
+    for (std::size_t n = 0; n < N; ++n) total[n] = add(sum[n], bias[channel + n]);
+    sum = total;
   } else {
     static_cast<void>(bias);
-    for (std::size_t n = 0; n < N; ++n) part[n] = Post::apply(sum[n], channel + n);
+    static_cast<void>(total);
   }
-  std::memcpy(y, part, sizeof part);
+  if constexpr (Post::has_rows) {
+    Post::template row<N>(sum, y, channel);
+  } else {
+    Y part[N];
+    for (std::size_t n = 0; n < N; ++n) part[n] = Post::apply(sum[n], channel + n);
+    std::memcpy(y, part, sizeof part);
+  }
 }
 
 template <class S, class Post, std::size_t B, std::size_t Valid, std::size_t P, class O, class W, class Y>
