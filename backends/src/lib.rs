@@ -8,12 +8,14 @@
 //! | [`backend`] | the [`Backend`] trait, options, the registry |
 //! | [`outdir`] | files in memory, the atomic write, `manifest.json` |
 //! | [`namer`] | identifiers of the target languages |
+//! | [`core`] | what of a graph is integers, and what stands around it |
 //! | [`cpp`] | header-only C++17 |
 //!
 //! To add a backend: a folder here that implements [`Backend`], and a line in [`backend::ALL`].
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod core;
 pub mod cpp;
 pub mod manifest;
 pub mod namer;

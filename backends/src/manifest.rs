@@ -1,6 +1,7 @@
 //! `manifest.json`: what a directory of artefacts holds, and what the model looks like from outside.
 
 use crate::backend::Options;
+use crate::core::{self, Codes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -49,6 +50,9 @@ pub struct Port {
     pub layout: String,
     /// Elements of one sample.
     pub size: usize,
+    /// The codes that an integer graph has for it: one set, or for an input one for each of its quantizers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<Codes>,
 }
 
 impl Port {
@@ -59,6 +63,7 @@ impl Port {
             shape: ty.shape.to_vec(),
             layout: ty.layout.to_string(),
             size: ty.shape.num_elements(),
+            codes: Vec::new(),
         }
     }
 }
@@ -79,14 +84,22 @@ impl Manifest {
     pub fn new(graph: &Graph) -> Self {
         let inputs = graph.inputs().iter().map(|&v| (graph.value(v).name.as_str(), v));
         let outputs = graph.outputs().iter().map(|o| (o.name.as_str(), o.value));
+        let mut inputs: Vec<Port> = inputs.map(|(n, v)| Port::new(n, graph.ty(v))).collect();
+        let mut outputs: Vec<Port> = outputs.map(|(n, v)| Port::new(n, graph.ty(v))).collect();
+        let integers = graph.decoded().ok().map(|g| g.compact()).filter(core::has_integers);
+        if let Some(core) = integers.and_then(|g| core::split(&g).ok()) {
+            let count = inputs.len();
+            inputs.iter_mut().zip(core.input_codes(count)).for_each(|(port, codes)| port.codes = codes);
+            outputs.iter_mut().zip(core.output_codes()).for_each(|(port, codes)| port.codes.extend(codes));
+        }
         Self {
             tool: TOOL.to_string(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             name: graph.name.clone(),
             graph_sha256: hex(&Sha256::digest(text::print(graph).text)),
             stage: graph.stage.to_string(),
-            inputs: inputs.map(|(n, v)| Port::new(n, graph.ty(v))).collect(),
-            outputs: outputs.map(|(n, v)| Port::new(n, graph.ty(v))).collect(),
+            inputs,
+            outputs,
             backends: BTreeMap::new(),
             files: Vec::new(),
         }

@@ -113,7 +113,7 @@ pub fn write_npy_data(shape: &Shape, data: &Data, is_bool: bool) -> Vec<u8> {
         Data::I32(_) => "<i4",
         Data::I64(_) => "<i8",
     };
-    let mut out = header::write(descr, shape);
+    let mut out = write_npy_bytes(shape, descr, &[]);
     match data {
         Data::F32(v) => v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
         Data::I8(v) => v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
@@ -121,6 +121,13 @@ pub fn write_npy_data(shape: &Shape, data: &Data, is_bool: bool) -> Vec<u8> {
         Data::I32(v) => v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
         Data::I64(v) => v.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
     }
+    out
+}
+
+/// Writes elements that are little-endian bytes already, of the type that NumPy calls `descr`.
+pub fn write_npy_bytes(shape: &Shape, descr: &str, elements: &[u8]) -> Vec<u8> {
+    let mut out = header::write(descr, shape);
+    out.extend_from_slice(elements);
     out
 }
 

@@ -71,11 +71,18 @@ pub fn file(graph: &Graph, plan: &Plan, options: &Options) -> File {
 }
 
 /// Text that is safe in a comment: what comes from a model's file could end the line or turn it round.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.chars().map(|c| if (' '..='~').contains(&c) && !"\\?".contains(c) { c } else { '_' }).collect()
 }
 
-fn describe(ty: &TensorType) -> String {
+/// The arguments of a function that reads and writes so many ports.
+pub fn arguments(inputs: usize, outputs: usize) -> String {
+    let list = |prefix: &str, n: usize| (0..n).map(|i| port(prefix, i, n)).collect::<Vec<_>>();
+    [list("in", inputs), list("out", outputs)].concat().join(", ")
+}
+
+/// The extents and the layout of a port.
+pub fn describe(ty: &TensorType) -> String {
     format!("{} {}", ty.shape, ty.layout)
 }
 
@@ -109,10 +116,8 @@ fn comment(w: &mut Writer, step: &Step) {
 fn head(graph: &Graph, plan: &Plan, constants: usize, form: Form) -> String {
     let name = &graph.name;
     let version = env!("CARGO_PKG_VERSION");
-    let arguments =
-        |prefix: &str, n: usize| (0..n).map(|i| port(prefix, i, n)).collect::<Vec<_>>().join(", ");
     let (inputs, outputs) = (graph.inputs().len(), graph.outputs().len());
-    let all = format!("{}, {}", arguments("in", inputs), arguments("out", outputs));
+    let all = arguments(inputs, outputs);
     let macs: u64 = graph
         .live_nodes()
         .map(|(_, n)| {
@@ -239,6 +244,6 @@ fn tail(graph: &Graph, plan: &Plan, w: &Writer) -> String {
 }
 
 /// Whether `name` stands in the code (comments aside) as a whole word.
-fn mentions(body: &str, name: &str) -> bool {
+pub fn mentions(body: &str, name: &str) -> bool {
     body.lines().filter(|l| !l.trim_start().starts_with("//")).any(|line| has_word(line, name))
 }

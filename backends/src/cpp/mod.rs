@@ -19,6 +19,7 @@
 
 mod function;
 mod header;
+mod integer;
 mod ops;
 mod plan;
 mod program;
@@ -29,6 +30,7 @@ mod writer;
 pub use replay::{Compiler, replay};
 
 use crate::backend::{Backend, BackendInfo, OptionInfo, Options};
+use crate::core;
 use crate::namer::{self, Language};
 use crate::outdir::OutDir;
 use plan::Plan;
@@ -60,6 +62,10 @@ impl Backend for Cpp {
         let mut found = Diagnostics::new();
         found.extend(namer::check(&graph.name, &[Language::Cpp]).err());
         let graph = graph.decoded()?.compact();
+        if graph.stage >= INFO.from && core::has_integers(&graph) {
+            found.extend(integer::check(&graph).err().into_iter().flatten());
+            return found.into_result(());
+        }
         if graph.stage < INFO.from {
             let text = format!("the graph is at stage `{}`, C++ needs `{}`", graph.stage, INFO.from);
             found.push(Diagnostic::error(Location::default(), text).help("run the canonical passes first"));
@@ -68,7 +74,8 @@ impl Backend for Cpp {
         for (id, value) in graph.values() {
             let at = graph.producer(id).map(|(_, n)| Location::from(&n.origin)).unwrap_or_default();
             if !value.ty.elem.is_float() {
-                let text = format!("value `{}` is {}; C++ holds f32 so far", value.name, value.ty);
+                let text =
+                    format!("value `{}` is {} among floats, which C++ does not mix", value.name, value.ty);
                 found.push(Diagnostic::error(at, text));
             } else if value.ty.shape.contains(&0) {
                 found.push(Diagnostic::error(at, format!("value `{}` has no elements", value.name)));
@@ -87,6 +94,10 @@ impl Backend for Cpp {
     fn emit(&self, graph: &Graph, options: &Options, out: &mut OutDir) -> Result<(), Diagnostics> {
         self.check(graph, options)?;
         let graph = graph.decoded()?.compact();
+        if core::has_integers(&graph) {
+            let core = integer::check(&graph)?;
+            return integer::emit(&graph, &core, options, out);
+        }
         let plan = Plan::new(&graph);
         out.add(&format!("cpp/{}.hpp", graph.name), header::file(&graph, &plan, options))?;
         out.add("cpp/main.cpp", program::main_cpp(&graph))?;

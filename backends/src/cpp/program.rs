@@ -5,7 +5,7 @@ use unfloat_ir::{Graph, TensorType};
 
 /// A string as a C++ literal. Names come from model files: what is not plain becomes an escape, and so does the
 /// mark of the template's own fields.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for byte in text.bytes() {
         match byte {

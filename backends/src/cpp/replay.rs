@@ -1,5 +1,6 @@
 //! Compiles an emitted directory with the machine's compiler and runs it.
 
+use super::integer;
 use crate::manifest::{Manifest, Port};
 use crate::process::{self, TempDir};
 use std::path::{Path, PathBuf};
@@ -73,11 +74,8 @@ pub fn replay(
     let path = |what: &str, i: usize| temp.join(format!("{what}{i}.npy"));
     let mut command = Command::new(&program);
     for (i, port) in manifest.inputs.iter().enumerate() {
-        let data: Vec<f32> =
-            samples.iter().filter_map(|s| s[i].as_f32()).flat_map(|v| v.iter().copied()).collect();
-        let shape: Vec<usize> = [&[samples.len()], &port.shape[..]].concat();
-        let bytes = unfloat_npy::write_npy_data(&Shape::from(shape), &Data::F32(data), false);
-        fs::write(path("in", i), bytes).map_err(io)?;
+        let batch: Vec<&Tensor> = samples.iter().map(|s| &s[i]).collect();
+        fs::write(path("in", i), join(&batch, port)).map_err(io)?;
         command.arg(path("in", i));
     }
     command.args((0..manifest.outputs.len()).map(|i| path("out", i)));
@@ -105,7 +103,7 @@ fn check(manifest: &Manifest, samples: &[Vec<Tensor>]) -> Result<(), Diagnostics
             continue;
         }
         for (tensor, port) in sample.iter().zip(&manifest.inputs) {
-            if tensor.shape().dims() != port.shape || tensor.as_f32().is_none() {
+            if tensor.shape().dims() != port.shape || tensor.ty.elem.to_string() != port.elem {
                 let text = format!(
                     "input `{}` is {}, expected {}{}",
                     port.name,
@@ -136,19 +134,43 @@ fn compile(compiler: &Compiler, source: &Path, program: &Path) -> Result<(), Dia
     Err(error(&name, format!("cannot compile {}:\n{}", source.display(), text.join("\n"))).into())
 }
 
+/// The `.npy` file of a batch of one input: floats, or codes in the type that C++ has them in.
+fn join(batch: &[&Tensor], port: &Port) -> Vec<u8> {
+    let shape = Shape::from([&[batch.len()], &port.shape[..]].concat());
+    let floats: Option<Vec<&[f32]>> = batch.iter().map(|t| t.as_f32()).collect();
+    if let Some(floats) = floats {
+        return unfloat_npy::write_npy_data(&shape, &Data::F32(floats.concat()), false);
+    }
+    let codes = batch.iter().flat_map(|t| (0..t.len()).filter_map(|i| t.data.code(i)));
+    let elem = ElemType::from_name(&port.elem).unwrap_or(ElemType::signed(64));
+    integer::npy(&elem, &shape, codes)
+}
+
 /// Cuts a batch of one output into the samples' results.
 fn split(bytes: &[u8], port: &Port, results: &mut [Vec<Tensor>]) -> Result<(), Diagnostics> {
     let bad =
         |text: String| Diagnostics::from(error("the compiled C++", format!("output `{}` {text}", port.name)));
     let batch = unfloat_npy::read_npy(bytes).map_err(|e| bad(e.to_string()))?;
-    let data = batch.as_f32().ok_or_else(|| bad("is not float".to_string()))?;
-    if data.len() != port.size * results.len() || port.size == 0 {
+    if batch.len() != port.size * results.len() || port.size == 0 {
         return Err(bad(format!("has the shape {}", batch.ty.shape)));
     }
+    let elem = ElemType::from_name(&port.elem).ok_or_else(|| bad(format!("is {}", port.elem)))?;
+    if elem.is_float() != batch.ty.elem.is_float() {
+        return Err(bad(format!("holds {}, expected {elem}", batch.ty.elem)));
+    }
     let layout = Layout::new(&port.layout).unwrap_or(Layout::anonymous(port.shape.len()));
-    for (sample, result) in data.chunks_exact(port.size).zip(results) {
-        let ty = TensorType::new(ElemType::F32, port.shape.clone(), layout);
-        result.push(Tensor { ty, data: Data::F32(sample.to_vec()) });
+    for (n, result) in results.iter_mut().enumerate() {
+        let ty = TensorType::new(elem.clone(), port.shape.clone(), layout);
+        let cells = n * port.size..(n + 1) * port.size;
+        let data = match batch.as_f32() {
+            Some(v) => Data::F32(v[cells].to_vec()),
+            None => Data::from_codes(&elem, cells.filter_map(|i| batch.data.code(i))),
+        };
+        let tensor = Tensor { ty, data };
+        if let Some(fault) = tensor.fault() {
+            return Err(bad(fault));
+        }
+        result.push(tensor);
     }
     Ok(())
 }

@@ -141,7 +141,7 @@ impl Render for Encoded {
                 while !(at / 5).is_multiple_of(super::plan::ALIGN) {
                     digits(&mut out, &mut at, 0)?;
                 }
-                out.write_all(if at > 0 { b"\",\n" } else { b"" })?;
+                end(&mut out, at)?;
             }
             Form::Literals => {
                 let mut n = 0;
@@ -157,7 +157,7 @@ impl Render for Encoded {
 }
 
 /// Writes the five digits of a word, and the quotes and commas between lines and pieces. `at` counts digits.
-fn digits(out: &mut impl Write, at: &mut usize, mut bits: u32) -> io::Result<()> {
+pub fn digits(out: &mut impl Write, at: &mut usize, mut bits: u32) -> io::Result<()> {
     if at.is_multiple_of(PIECE) {
         out.write_all(if *at > 0 { b"\",\n    \"" } else { b"    \"" })?;
     } else if at.is_multiple_of(LINE) {
@@ -172,6 +172,11 @@ fn digits(out: &mut impl Write, at: &mut usize, mut bits: u32) -> io::Result<()>
     }
     *at += 5;
     out.write_all(&text)
+}
+
+/// Ends what [`digits`] wrote.
+pub fn end(out: &mut impl Write, at: usize) -> io::Result<()> {
+    out.write_all(if at > 0 { b"\",\n" } else { b"" })
 }
 
 /// The C++ that undoes [`digits`].

@@ -1,6 +1,8 @@
 //! What the backend tests share: graphs that are quick to write, samples, and running emitted C++.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod ints;
+
 use std::sync::Once;
 use unfloat_backends::cpp::{self, Compiler, Cpp};
 use unfloat_backends::process::{self, TempDir};

@@ -11,7 +11,7 @@ use unfloat_ir::ops::{Conv, ConvTranspose, Unary, Window};
 use unfloat_ir::{Node, TensorType};
 
 /// One to three spatial extents as three, with `fill` in front.
-fn three(values: &[usize], fill: usize) -> [usize; 3] {
+pub fn three(values: &[usize], fill: usize) -> [usize; 3] {
     let mut all = [fill; 3];
     let n = values.len().min(3);
     all[3 - n..].copy_from_slice(&values[..n]);
@@ -28,9 +28,12 @@ pub fn extents(ty: &TensorType) -> ([usize; 3], usize) {
 
 /// An input with its padding.
 pub struct Padded {
-    inside: [usize; 3],
-    before: [usize; 3],
-    extents: [usize; 3],
+    /// Extents of the input.
+    pub inside: [usize; 3],
+    /// Cells in front of it.
+    pub before: [usize; 3],
+    /// Extents with the padding.
+    pub extents: [usize; 3],
     channels: usize,
 }
 

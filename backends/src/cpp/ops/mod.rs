@@ -2,14 +2,14 @@
 //!
 //! A new op of the IR is one arm in each of the functions below that the compiler names.
 
-mod conv;
+pub mod conv;
 mod elementwise;
 mod matrix;
-mod movement;
-mod nests;
+pub mod movement;
+pub mod nests;
 mod norm;
 mod pool;
-mod reduce;
+pub mod reduce;
 
 use super::plan::Step;
 use super::writer::Writer;

@@ -5,7 +5,7 @@ use unfloat_ir::{Layout, Origin, Tensor, TensorType};
 #[test]
 fn cells_that_live_together_do_not_overlap() {
     let items = [(100, 0, 1, ()), (50, 1, 2, ()), (100, 2, 3, ()), (10, 0, 3, ()), (7, 3, 3, ())];
-    let (offsets, total) = pack(&items);
+    let (offsets, total) = pack(&items, ALIGN);
     for (i, a) in items.iter().enumerate() {
         for (j, b) in items.iter().enumerate().take(i) {
             let together = a.1 <= b.2 && b.1 <= a.2;
