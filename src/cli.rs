@@ -78,6 +78,25 @@ pub struct Import {
     pub key: Option<String>,
 }
 
+/// Whether, and how, floats become integers. A float model stays float unless one of the first two is given.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Quantization")]
+pub struct Quantization {
+    /// Quantize: int8, int4, …; w4a8 (weights of 4 bits, activations of 8); a format for everything, "fixed<16,6>"; or
+    /// words for weights, activations and biases, "wternary a8", "wlog2<4> afixed<16,6>". Where fixed<W,I> names no
+    /// modes it rounds half to even and saturates (RND_CONV,SAT), not as a bare ap_fixed, which cuts and wraps; modes
+    /// that are spelled out are taken literally.
+    #[arg(long, value_name = "SPEC")]
+    pub quantize: Option<String>,
+    /// Samples to find ranges from: .npz with input_0, … (several are taken one after another), or one .npy per input.
+    /// Needed for all formats but fixed<W,I>.
+    #[arg(long, value_name = "DATA", num_args = 1..)]
+    pub calibrate: Vec<PathBuf>,
+    /// How ranges are found: minmax, percentile=P, mse or kl (default: minmax).
+    #[arg(long, value_name = "METHOD")]
+    pub calibrate_method: Option<String>,
+}
+
 /// What the weights of a file by Larq are.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LarqWeightsArg {
@@ -147,6 +166,9 @@ pub struct Convert {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub quantization: Quantization,
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub import: Import,
 }
 
@@ -167,6 +189,9 @@ pub struct Run {
     /// Use the reference evaluator: slow, and as exact as can be.
     #[arg(long)]
     pub reference: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub quantization: Quantization,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub import: Import,
@@ -194,6 +219,9 @@ pub struct Verify {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub quantization: Quantization,
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub import: Import,
 }
 
@@ -217,6 +245,9 @@ pub struct Inspect {
     /// Print the graph for Graphviz.
     #[arg(long)]
     pub dot: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub quantization: Quantization,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub import: Import,

@@ -11,6 +11,7 @@ pub static PASSES: &[&dyn Pass] = &[
     &passes::FoldConstants,
     &passes::FoldPadding,
     &passes::FoldBatchNorm,
+    &passes::QuantizeByRecipe,
     &passes::CommonSubexpressions,
     &passes::DeadCode,
 ];

@@ -6,6 +6,7 @@ use crate::compare;
 use crate::load::{default_name, load_with_source};
 use crate::model::{self, Subject};
 use crate::output::{CommandResult, Failure, Outcome, fault, note, print_json, show};
+use crate::quantization::Request;
 use crate::samples::{self, Batch};
 use crate::{report, uir};
 use serde_json::{Value, json};
@@ -22,11 +23,20 @@ const CHECK_SAMPLES: usize = 8;
 /// Runs the command.
 pub fn run(args: &Convert) -> CommandResult {
     let emitters = emitters(args)?;
+    let request = Request::of(&args.quantization)?;
     let (mut graph, source) = load_with_source(&args.model, &args.import)?;
     graph.name = name(args, &graph);
     let mut warnings = Diagnostics::new();
     let options = RunOptions { validate: !args.no_validate, ..RunOptions::default() };
-    let passes = run_pipeline(&mut graph, &pipeline("import")?, &options, &mut warnings)?;
+    let mut passes = run_pipeline(&mut graph, &pipeline("import")?, &options, &mut warnings)?;
+    let mut resolved = None;
+    if let Some(request) = &request {
+        let quantized = request.apply_with(graph, &options)?;
+        passes.passes.extend(quantized.passes.passes);
+        warnings.extend(quantized.warnings);
+        graph = quantized.graph;
+        resolved = Some(quantized.resolved);
+    }
     show(&warnings);
     report::describe(&passes).iter().for_each(|line| note(line));
     let (mut out, manifest) = emit(&graph, &emitters)?;
@@ -39,7 +49,10 @@ pub fn run(args: &Convert) -> CommandResult {
         note(compare::describe(differences, args.tolerance, left, right).trim_end());
     }
     let passed = checks.iter().all(|c| c.within(args.tolerance));
-    let certificate = certificate(&passes, &checks, &warnings, &source, args);
+    let mut certificate = certificate(&passes, &checks, &warnings, &source, args);
+    if let Some(resolved) = &resolved {
+        certificate["quantization"] = serde_json::to_value(resolved).unwrap_or_default();
+    }
     out.add("certificate.json", serde_json::to_string_pretty(&certificate).unwrap_or_default() + "\n")?;
     let mut summary = json!({ "passed": passed, "certificate": certificate });
     if passed {

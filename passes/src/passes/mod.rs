@@ -7,6 +7,7 @@ mod dead_code;
 mod fold_batch_norm;
 mod fold_constants;
 mod fold_padding;
+mod quantize;
 
 pub use canonical_layout::CanonicalLayout;
 pub use clean_up::CleanUp;
@@ -15,3 +16,4 @@ pub use dead_code::DeadCode;
 pub use fold_batch_norm::FoldBatchNorm;
 pub use fold_constants::FoldConstants;
 pub use fold_padding::FoldPadding;
+pub use quantize::QuantizeByRecipe;
