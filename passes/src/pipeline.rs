@@ -53,8 +53,6 @@ static PIPELINES: &[PipelineInfo] = &[
         summary: "what a folded float graph goes through with a recipe: fake-quantized",
         passes: &[
             "quantize",
-            // Constants that are operands of a concatenation were quantized too.
-            "fold-constants",
             // Equal scales and codes of several layers.
             "common-subexpressions",
             "dead-code",

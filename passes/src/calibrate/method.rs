@@ -29,7 +29,8 @@ pub fn range(observed: &Observed, top: i64, method: Method) -> f64 {
 /// The upper end of the first bin up to which this many per cent of all elements lie.
 fn percentile(bins: &[u64], width: f64, per_cent: f64) -> f64 {
     let all: u64 = bins.iter().sum();
-    let wanted = (per_cent / 100.0 * all as f64).ceil() as u64;
+    // 99.9 · 1000 / 100 is 999, where 99.9 / 100 · 1000 is a little more.
+    let wanted = (per_cent * all as f64 / 100.0).ceil() as u64;
     let mut sum = 0;
     let reached = |n: &u64| {
         sum += n;
@@ -55,7 +56,8 @@ fn mse(bins: &[u64], width: f64, most: f64, top: f64) -> f64 {
 }
 
 /// The range whose quantized distribution is nearest to the clipped one by the Kullback-Leibler divergence (S. Migacz, 8-bit
-/// inference with TensorRT, GTC 2017): what lies beyond the range is counted at its end, and each level spreads what falls
+/// inference with TensorRT, GTC 2017): what lies beyond the range is counted in
+/// its last bin that is not empty, and each level spreads what falls
 /// to it evenly over the bins that are not empty.
 fn kl(bins: &[u64], width: f64, levels: usize) -> f64 {
     let joined = bins.len().div_ceil(KL_BINS);
@@ -76,22 +78,18 @@ fn kl(bins: &[u64], width: f64, levels: usize) -> f64 {
 
 fn divergence(inside: &[f64], beyond: f64, levels: usize) -> f64 {
     let end = inside.len();
+    let Some(last) = inside.iter().rposition(|&n| n > 0.0) else { return f64::INFINITY };
     let total: f64 = inside.iter().sum::<f64>() + beyond;
     let kept = total - beyond;
     let mut sum = 0.0;
     for level in 0..levels {
-        let part = &inside[level * end / levels..(level + 1) * end / levels];
+        let from = level * end / levels;
+        let part = &inside[from..(level + 1) * end / levels];
         let (mass, filled) = part.iter().fold((0.0, 0usize), |(m, f), &n| (m + n, f + usize::from(n > 0.0)));
         let q = mass / filled.max(1) as f64 / kept;
-        for (i, &n) in part.iter().enumerate() {
-            let last = level + 1 == levels && i + 1 == part.len();
-            let p = (if last { n + beyond } else { n }) / total;
-            match p > 0.0 {
-                // The last bin may hold nothing of its own.
-                true if n > 0.0 => sum += p * (p / q).ln(),
-                true => return f64::INFINITY,
-                false => {}
-            }
+        for (i, &n) in part.iter().enumerate().filter(|(_, n)| **n > 0.0) {
+            let p = if from + i == last { n + beyond } else { n } / total;
+            sum += p * (p / q).ln();
         }
     }
     sum
@@ -148,7 +146,7 @@ mod tests {
     #[test]
     fn divergence_cuts_a_long_tail_and_keeps_a_flat_one() {
         let cut = range(&observed(&long_tailed()), 127, Method::Kl);
-        assert!((2.0..10.0).contains(&cut), "{cut}");
+        assert!((2.0..6.0).contains(&cut), "{cut}");
         let flat: Vec<f32> = (0..100_000).map(|i| i as f32 / 100_000.0).collect();
         let kept = range(&observed(&flat), 127, Method::Kl);
         assert!(kept > 0.95, "{kept}");

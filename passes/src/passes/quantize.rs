@@ -110,13 +110,23 @@ impl<'g> Work<'g> {
 
     /// Quantizers behind inputs and constants.
     fn inputs(&mut self) -> Result<(), Diagnostics> {
-        let values = self.graph.values().filter(|(id, _)| self.graph.producer(*id).is_none());
+        let graph = self.graph;
+        let values = graph.values().filter(|(id, _)| graph.producer(*id).is_none());
         for (id, value) in values {
             if let Some(a) = self.recipe.activations.iter().find(|a| a.value == value.name) {
                 let reader = self.graph.live_nodes().find(|(_, n)| n.inputs.contains(&id));
                 let origin = reader.map(|(_, n)| n.origin.clone()).unwrap_or_default();
-                let behind = self.quantizer(id, &value.name, a.quantizer, a.scale, &origin)?;
-                self.put(id, id, behind)?;
+                let Some(tensor) = graph.const_of(id) else {
+                    let behind = self.quantizer(id, &value.name, a.quantizer, a.scale, &origin)?;
+                    self.put(id, id, behind)?;
+                    continue;
+                };
+                // An operand of a concatenation: nobody else needs the floats.
+                let op = quantize(a.quantizer);
+                let floats = tensor.as_f32().unwrap_or_default();
+                let codes = floats.iter().map(|&v| op.apply(v, a.scale, 0.0)).collect();
+                let new = self.constant(id, tensor, op.to, codes, &[a.scale], None, &origin)?;
+                self.put(id, new, new)?;
             }
         }
         Ok(())
@@ -141,13 +151,7 @@ impl<'g> Work<'g> {
         scale: f32,
         origin: &Origin,
     ) -> Result<ValueId, Diagnostic> {
-        let op = Quantize {
-            to: ElemType::Int(codes.int),
-            narrow: codes.narrow,
-            rounding: codes.rounding,
-            overflow: codes.overflow,
-            order: QuantizeOrder::RoundThenSaturate,
-        };
+        let op = quantize(codes);
         let scale = self.patch.constant(&format!("{name}.scale"), scalar(scale));
         let q = self.patch.node(op, &[x, scale, self.zero], &format!("{name}.codes"), origin)?;
         self.patch.node(Dequantize, &[q, scale, self.zero], name, origin)
@@ -252,6 +256,16 @@ impl<'g> Work<'g> {
         };
         let scale = self.patch.constant(&format!("{name}.scale"), scale);
         self.patch.node(Dequantize, &[codes, scale, self.zero], &format!("{name}.quantized"), origin)
+    }
+}
+
+fn quantize(codes: Codes) -> Quantize {
+    Quantize {
+        to: ElemType::Int(codes.int),
+        narrow: codes.narrow,
+        rounding: codes.rounding,
+        overflow: codes.overflow,
+        order: QuantizeOrder::RoundThenSaturate,
     }
 }
 

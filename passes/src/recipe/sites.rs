@@ -185,7 +185,7 @@ impl<'r> Finder<'r> {
     }
 
     fn kept(&self, node: &'r Node) -> bool {
-        self.rules_for(&self.names(node)).fold(false, |kept, r| r.keep_float || kept)
+        self.rules_for(&self.names(node)).any(|r| r.keep_float)
     }
 
     fn want(&mut self, value: ValueId, table: bool) {
