@@ -24,6 +24,8 @@ pub enum Command {
     Verify(Verify),
     /// Show layers, types, shapes, parameters, multiply-accumulates.
     Inspect(Inspect),
+    /// Write a recipe for --recipe that lists every layer of a model.
+    Recipe(RecipeArgs),
     /// Run passes on a .uir graph.
     Opt(Opt),
     /// List the passes, or show one's documentation.
@@ -88,6 +90,9 @@ pub struct Quantization {
     /// that are spelled out are taken literally.
     #[arg(long, value_name = "SPEC")]
     pub quantize: Option<String>,
+    /// Quantize by a recipe (TOML, see docs/quantization.md; `unfloat recipe MODEL` writes one to start from).
+    #[arg(long, value_name = "FILE.toml", conflicts_with = "quantize")]
+    pub recipe: Option<PathBuf>,
     /// Samples to find ranges from: .npz with input_0, … (several are taken one after another), or one .npy per input.
     /// Needed for all formats but fixed<W,I>.
     #[arg(long, value_name = "DATA", num_args = 1..)]
@@ -155,6 +160,13 @@ pub struct Convert {
     /// The largest relative difference that counts as equal in checks.
     #[arg(long, value_name = "X", default_value_t = crate::compare::TOLERANCE)]
     pub tolerance: f64,
+    /// With quantization: the classes of the samples in `--check DATA`, or, without that, in `--calibrate`, as an .npy of
+    /// integers. The report then tells the accuracy before and after.
+    #[arg(long, value_name = "FILE.npy")]
+    pub labels: Option<PathBuf>,
+    /// With --labels: fail when quantization costs more points of accuracy (per cent of the samples) than this.
+    #[arg(long, value_name = "POINTS", requires = "labels")]
+    pub max_drop: Option<f64>,
     /// Replace DIR even if unfloat did not make it.
     #[arg(long)]
     pub force: bool,
@@ -248,6 +260,19 @@ pub struct Inspect {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub quantization: Quantization,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub import: Import,
+}
+
+/// Arguments of `recipe`.
+#[derive(Args, Debug)]
+pub struct RecipeArgs {
+    /// A model or a .uir.
+    pub model: PathBuf,
+    /// The recipe to write (default: standard output).
+    #[arg(short, long, value_name = "FILE.toml")]
+    pub output: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub import: Import,

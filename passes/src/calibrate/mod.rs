@@ -9,13 +9,17 @@
 //! | [`histogram`] | what was seen of a value, in constant memory |
 //! | [`method`] | from that to a range |
 //! | [`runner`] | the values of a graph on many samples |
+//! | [`simulate`] | quantizers as float steps |
+//! | [`report`] | what a quantization costs, measured |
 //!
 //! One pass over the samples is enough for every method. The result does not depend on the number of threads, nor on how the
 //! samples are cut into batches.
 
 pub mod histogram;
 pub mod method;
+pub mod report;
 pub mod runner;
+pub mod simulate;
 pub mod weights;
 
 use crate::recipe::resolved::{AccumulatorNumbers, Activation, BiasNumbers, Codes, Resolved, Weight};
@@ -72,7 +76,7 @@ impl<'g> Calibrator<'g> {
     /// Looks at samples: one vector of elements per input of the graph, samples one after another.
     pub fn feed(&mut self, inputs: &[Data], count: usize, threads: usize) -> Result<(), Diagnostics> {
         self.samples += count;
-        let Some(runner) = &mut self.runner else { return Ok(()) };
+        let Some(runner) = &self.runner else { return Ok(()) };
         let graph = self.graph;
         let sites = &self.sites;
         let mut watched: Vec<&mut Observed> = self

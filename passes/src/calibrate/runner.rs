@@ -37,26 +37,41 @@ impl Runner {
         Ok(Self { graph: graph.clone(), probes: probes.to_vec(), plan, batch })
     }
 
+    /// How many samples go at once, at most.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
     /// Runs samples and shows the wanted values of each batch.
     pub fn run(
-        &mut self,
+        &self,
         inputs: &[Data],
         count: usize,
         threads: usize,
         mut show: impl FnMut(&[Vec<f32>]) -> Result<(), Diagnostics>,
     ) -> Result<(), Diagnostics> {
-        let types: Vec<TensorType> = self.graph.inputs().iter().map(|&v| self.graph.ty(v).clone()).collect();
         let mut at = 0;
         while at < count {
             let n = self.batch.min(count - at);
-            let values = match &self.plan {
-                Some(plan) => planned(plan, inputs, &types, at, n, threads, self.graph.outputs().len())?,
-                None => self.by_reference(inputs, &types, at, n)?,
-            };
-            show(&values)?;
+            show(&self.batch_of(inputs, at, n, threads)?)?;
             at += n;
         }
         Ok(())
+    }
+
+    /// The wanted values of `n` samples from sample `at` on; `n` is at most [`Runner::batch`].
+    pub fn batch_of(
+        &self,
+        inputs: &[Data],
+        at: usize,
+        n: usize,
+        threads: usize,
+    ) -> Result<Vec<Vec<f32>>, Diagnostics> {
+        let types: Vec<TensorType> = self.graph.inputs().iter().map(|&v| self.graph.ty(v).clone()).collect();
+        match &self.plan {
+            Some(plan) => planned(plan, inputs, &types, at, n, threads, self.graph.outputs().len()),
+            None => self.by_reference(inputs, &types, at, n),
+        }
     }
 
     fn by_reference(

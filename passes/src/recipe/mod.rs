@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`format`] | number formats as recipes write them |
 //! | [`spec`] | the short form, `--quantize SPEC` |
+//! | [`file`] | recipes in TOML |
+//! | [`write`] | a starting recipe for a model |
 //! | [`glob`] | names with `*` and `?` |
 //! | [`roles`] | what each node is to a quantization |
 //! | [`sites`] | where a graph is quantized, and in which format, by a recipe |
@@ -11,12 +13,14 @@
 //!
 //! In comes text; out goes a [`Recipe`], which knows no graph. [`sites::Sites::of`] brings the two together.
 
+pub mod file;
 pub mod format;
 pub mod glob;
 pub mod resolved;
 pub mod roles;
 pub mod sites;
 pub mod spec;
+pub mod write;
 
 use glob::Glob;
 use std::fmt;
