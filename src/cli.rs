@@ -24,6 +24,8 @@ pub enum Command {
     Verify(Verify),
     /// Show layers, types, shapes, parameters, multiply-accumulates.
     Inspect(Inspect),
+    /// Write a recipe for --recipe that lists every layer of a model.
+    Recipe(RecipeArgs),
     /// Run passes on a .uir graph.
     Opt(Opt),
     /// List the passes, or show one's documentation.
@@ -76,6 +78,28 @@ pub struct Import {
     /// Which part of a checkpoint is the model, `state_dict` or `nets[0]`, when it holds several; `.` for everything.
     #[arg(long, value_name = "PATH")]
     pub key: Option<String>,
+}
+
+/// Whether, and how, floats become integers. A float model stays float unless one of the first two is given.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Quantization")]
+pub struct Quantization {
+    /// Quantize: int8, int4, …; w4a8 (weights of 4 bits, activations of 8); a format for everything, "fixed<16,6>"; or
+    /// words for weights, activations and biases, "wternary a8", "wlog2<4> afixed<16,6>". Where fixed<W,I> names no
+    /// modes it rounds half to even and saturates (RND_CONV,SAT), not as a bare ap_fixed, which cuts and wraps; modes
+    /// that are spelled out are taken literally.
+    #[arg(long, value_name = "SPEC")]
+    pub quantize: Option<String>,
+    /// Quantize by a recipe (TOML, see docs/quantization.md; `unfloat recipe MODEL` writes one to start from).
+    #[arg(long, value_name = "FILE.toml", conflicts_with = "quantize")]
+    pub recipe: Option<PathBuf>,
+    /// Samples to find ranges from: .npz with input_0, … (several are taken one after another), or one .npy per input.
+    /// Needed for all formats but fixed<W,I>.
+    #[arg(long, value_name = "DATA", num_args = 1..)]
+    pub calibrate: Vec<PathBuf>,
+    /// How ranges are found: minmax, percentile=P, mse or kl (default: minmax).
+    #[arg(long, value_name = "METHOD")]
+    pub calibrate_method: Option<String>,
 }
 
 /// What the weights of a file by Larq are.
@@ -136,6 +160,13 @@ pub struct Convert {
     /// The largest relative difference that counts as equal in checks.
     #[arg(long, value_name = "X", default_value_t = crate::compare::TOLERANCE)]
     pub tolerance: f64,
+    /// With quantization: the classes of the samples in `--check DATA`, or, without that, in `--calibrate`, as an .npy of
+    /// integers. The report then tells the accuracy before and after.
+    #[arg(long, value_name = "FILE.npy")]
+    pub labels: Option<PathBuf>,
+    /// With --labels: fail when quantization costs more points of accuracy (per cent of the samples) than this.
+    #[arg(long, value_name = "POINTS", requires = "labels")]
+    pub max_drop: Option<f64>,
     /// Replace DIR even if unfloat did not make it.
     #[arg(long)]
     pub force: bool,
@@ -145,6 +176,9 @@ pub struct Convert {
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub quantization: Quantization,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub import: Import,
@@ -167,6 +201,9 @@ pub struct Run {
     /// Use the reference evaluator: slow, and as exact as can be.
     #[arg(long)]
     pub reference: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub quantization: Quantization,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub import: Import,
@@ -194,6 +231,9 @@ pub struct Verify {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub quantization: Quantization,
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub import: Import,
 }
 
@@ -217,6 +257,22 @@ pub struct Inspect {
     /// Print the graph for Graphviz.
     #[arg(long)]
     pub dot: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub quantization: Quantization,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub import: Import,
+}
+
+/// Arguments of `recipe`.
+#[derive(Args, Debug)]
+pub struct RecipeArgs {
+    /// A model or a .uir.
+    pub model: PathBuf,
+    /// The recipe to write (default: standard output).
+    #[arg(short, long, value_name = "FILE.toml")]
+    pub output: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub import: Import,

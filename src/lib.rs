@@ -21,6 +21,7 @@ pub mod compare;
 pub mod load;
 pub mod model;
 pub mod output;
+pub mod quantization;
 pub mod report;
 pub mod samples;
 pub mod uir;

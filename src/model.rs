@@ -1,9 +1,10 @@
 //! Something that computes: a graph from a model file or a `.uir`, or an artefact directory.
 
 use crate::checkpoint;
-use crate::cli::Import;
+use crate::cli::{Import, Quantization};
 use crate::load::load_graph;
 use crate::output::{during, fault, show};
+use crate::quantization::Request;
 use crate::samples::{self, Batch};
 use std::path::{Path, PathBuf};
 use unfloat_backends::{Backend, Manifest, backend};
@@ -38,6 +39,26 @@ impl Subject {
         let graph = load_graph(path, import)?;
         memory::check(&graph)?;
         Ok(Subject::Graph(graph))
+    }
+
+    /// As [`Subject::open`]; a graph is quantized, if that is asked for.
+    pub fn open_quantized(
+        path: &Path,
+        import: &Import,
+        quantization: &Quantization,
+    ) -> Result<Self, Diagnostics> {
+        let request = Request::of(quantization)?;
+        match (request, Self::open(path, import)?) {
+            (None, subject) => Ok(subject),
+            (Some(request), Subject::Graph(graph)) => {
+                Ok(Subject::Graph(request.apply(at_stage(graph, Stage::Folded)?)?.graph))
+            }
+            (Some(_), Subject::Artefact(_)) => {
+                Err(fault(format!("{}: what was emitted cannot be quantized any more", path.display()))
+                    .help("quantize the model that it was made of")
+                    .into())
+            }
+        }
     }
 
     /// Names and types of the inputs.

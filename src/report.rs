@@ -1,5 +1,7 @@
 //! What the passes did and how it was checked, for people.
 
+use crate::output::table;
+use unfloat_passes::calibrate::report::Cost;
 use unfloat_passes::report::{Evidence, PassReport, Report};
 
 /// A line for each pass that changed something, and one that counts the others.
@@ -23,4 +25,49 @@ fn pass(pass: &PassReport) -> Option<String> {
         }
     };
     Some(format!("{}: {} changes, claim {}; {evidence}", pass.pass, pass.changes, pass.claim))
+}
+
+/// What a quantization costs: weights, values, classes.
+pub fn cost(cost: &Cost) -> String {
+    let db = |v: Option<f64>| v.map_or("exact".to_string(), |db| format!("{db:.1}"));
+    let named = |value: &str, layer: &str| match layer {
+        "" => value.to_string(),
+        layer if layer == value => value.to_string(),
+        layer => format!("{value} ({layer})"),
+    };
+    let weights: Vec<Vec<String>> = cost
+        .weights
+        .iter()
+        .map(|w| {
+            let error = format!("{:.2e}", w.max_error);
+            vec![named(&w.value, &w.layer), w.format.clone(), w.bytes.to_string(), db(w.sqnr_db), error]
+        })
+        .collect();
+    let values: Vec<Vec<String>> = cost
+        .values
+        .iter()
+        .map(|v| {
+            let range = format!("{:.4} to {:.4}", v.min, v.max);
+            let error = format!("{:.2e}", v.max_error);
+            let name = named(&v.value, &v.layer);
+            vec![name, v.codes.clone(), range, v.saturated.to_string(), db(v.sqnr_db), error]
+        })
+        .collect();
+    let mut text = table(&["weights of", "format", "bytes", "SQNR dB", "max error"], &weights, &[2, 3, 4]);
+    let (bytes, floats) = cost.weights.iter().fold((0, 0), |(b, f), w| (b + w.bytes, f + w.float_bytes));
+    text += &format!("{bytes} bytes of weights instead of {floats}\n");
+    text += &table(&["value", "codes", "range", "saturated", "SQNR dB", "max error"], &values, &[3, 4, 5]);
+    let share = |n: usize| 100.0 * n as f64 / cost.samples.max(1) as f64;
+    if let Some(same) = cost.same_class {
+        text += &format!(
+            "{same} of {} samples have the same class as before ({:.2} %)\n",
+            cost.samples,
+            share(same)
+        );
+    }
+    if let (Some((before, after)), Some(drop)) = (cost.correct, cost.drop()) {
+        let (before, after) = (share(before), share(after));
+        text += &format!("accuracy {before:.2} % before, {after:.2} % after: {drop:.2} points lost\n");
+    }
+    text
 }

@@ -9,6 +9,8 @@
 //! | [`validate`] | how a claim is proved or measured |
 //! | [`report`] | what was claimed and what was seen |
 //! | [`analysis`] | what several passes need to know of a graph |
+//! | [`recipe`] | what the user wants of a quantization, and where that is in a graph |
+//! | [`calibrate`] | samples to the numbers that a recipe leaves open |
 //! | [`passes`] | one file per pass |
 //!
 //! There is no pass that splits separable convolutions: the IR has no such op. A frontend that reads one makes a
@@ -18,9 +20,11 @@
 
 pub mod analysis;
 pub mod audit;
+pub mod calibrate;
 pub mod pass;
 pub mod passes;
 pub mod pipeline;
+pub mod recipe;
 pub mod registry;
 pub mod report;
 pub mod validate;

@@ -1,5 +1,6 @@
 //! What a pass is.
 
+use crate::recipe::resolved::Resolved;
 use crate::report::Fold;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -139,6 +140,8 @@ pub trait Pass: Sync {
 #[derive(Debug)]
 pub struct PassCx<'a> {
     call: &'a BTreeMap<&'static str, String>,
+    /// The recipe with all numbers filled in, for the passes that follow one.
+    pub recipe: Option<&'a Resolved>,
     /// Findings that do not stop the work.
     pub warnings: Diagnostics,
     /// Step functions that the pass made and proved, for the certificate.
@@ -148,7 +151,7 @@ pub struct PassCx<'a> {
 impl<'a> PassCx<'a> {
     /// The context of one call.
     pub fn new(call: &'a PassCall) -> Self {
-        Self { call: &call.options, warnings: Diagnostics::new(), folds: Vec::new() }
+        Self { call: &call.options, recipe: None, warnings: Diagnostics::new(), folds: Vec::new() }
     }
     /// The value of an option; every option of the pass has one.
     pub fn word(&self, name: &str) -> &'a str {

@@ -2,6 +2,7 @@
 
 use crate::analysis::memory;
 use crate::pass::{PassCall, PassCx, parse_calls};
+use crate::recipe::resolved::Resolved;
 use crate::report::{Evidence, PassReport, Report};
 use crate::validate::{Effort, Evaluator, Native, validate};
 use unfloat_ir::verify::verify;
@@ -18,34 +19,46 @@ pub struct PipelineInfo {
     pub passes: &'static [&'static str],
 }
 
-static PIPELINES: &[PipelineInfo] = &[PipelineInfo {
-    name: "import",
-    summary: "what every model goes through once it is read: imported -> canonical -> folded",
-    passes: &[
-        // First, so that no later pass works on what no output needs.
-        "dead-code",
-        // Before the layout: weights that a file spells as transposed constants become plain constants, whose
-        // axes can then be reordered without a node.
-        "fold-constants",
-        // Before the layout: fewer ops for it to carry transpositions through.
-        "clean-up",
-        // Before batch normalisation: afterwards channels are last everywhere, so a per-channel factor has one form.
-        "canonical-layout",
-        // After the layout: transpositions that met have become nothing.
-        "clean-up",
-        // After the layout: whatever constants it moved by nodes. The folding below needs them as constants.
-        "fold-constants",
-        // Before batch normalisation, though it does not matter which comes first: padding keeps a function in front
-        // of it from the layer behind it whether it is part of that layer or not.
-        "fold-padding",
-        "fold-batch-norm",
-        // After folding: what stood on both sides of a batch normalisation are neighbours now.
-        "clean-up",
-        // After all rewrites, which make equal nodes and constants of different ones.
-        "common-subexpressions",
-        "dead-code",
-    ],
-}];
+static PIPELINES: &[PipelineInfo] = &[
+    PipelineInfo {
+        name: "import",
+        summary: "what every model goes through once it is read: imported -> canonical -> folded",
+        passes: &[
+            // First, so that no later pass works on what no output needs.
+            "dead-code",
+            // Before the layout: weights that a file spells as transposed constants become plain constants, whose
+            // axes can then be reordered without a node.
+            "fold-constants",
+            // Before the layout: fewer ops for it to carry transpositions through.
+            "clean-up",
+            // Before batch normalisation: afterwards channels are last everywhere, so a per-channel factor has one form.
+            "canonical-layout",
+            // After the layout: transpositions that met have become nothing.
+            "clean-up",
+            // After the layout: whatever constants it moved by nodes. The folding below needs them as constants.
+            "fold-constants",
+            // Before batch normalisation, though it does not matter which comes first: padding keeps a function in front
+            // of it from the layer behind it whether it is part of that layer or not.
+            "fold-padding",
+            "fold-batch-norm",
+            // After folding: what stood on both sides of a batch normalisation are neighbours now.
+            "clean-up",
+            // After all rewrites, which make equal nodes and constants of different ones.
+            "common-subexpressions",
+            "dead-code",
+        ],
+    },
+    PipelineInfo {
+        name: "quantize",
+        summary: "what a folded float graph goes through with a recipe: fake-quantized",
+        passes: &[
+            "quantize",
+            // Equal scales and codes of several layers.
+            "common-subexpressions",
+            "dead-code",
+        ],
+    },
+];
 
 /// All pipelines.
 pub fn pipelines() -> &'static [PipelineInfo] {
@@ -76,11 +89,13 @@ pub struct RunOptions<'a> {
     pub samples: usize,
     /// Chooses the samples.
     pub seed: u64,
+    /// The recipe with all numbers filled in, for the passes that follow one.
+    pub recipe: Option<&'a Resolved>,
 }
 
 impl Default for RunOptions<'_> {
     fn default() -> Self {
-        Self { validate: true, evaluator: &Native, samples: 4, seed: 0x756e_666c_6f61_7421 }
+        Self { validate: true, evaluator: &Native, samples: 4, seed: 0x756e_666c_6f61_7421, recipe: None }
     }
 }
 
@@ -128,6 +143,7 @@ fn run_pass(
             .into());
     }
     let mut cx = PassCx::new(call);
+    cx.recipe = options.recipe;
     let change = call.pass.run(graph, &mut cx)?;
     let folds = std::mem::take(&mut cx.folds);
     warnings.extend(cx.warnings);

@@ -11,6 +11,7 @@ pub static PASSES: &[&dyn Pass] = &[
     &passes::FoldConstants,
     &passes::FoldPadding,
     &passes::FoldBatchNorm,
+    &passes::QuantizeByRecipe,
     &passes::Integerize,
     &passes::CommonSubexpressions,
     &passes::DeadCode,
@@ -54,7 +55,8 @@ mod tests {
         for info in pipelines() {
             let calls = pipeline(info.name).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(calls.len(), info.passes.len());
-            let mut stage = unfloat_ir::Stage::Imported;
+            // A pipeline starts where its first pass does.
+            let mut stage = calls.first().map_or(unfloat_ir::Stage::Imported, |c| c.pass.info().from);
             for call in calls {
                 assert!(call.pass.info().from <= stage, "{} comes too early", call.pass.info().name);
                 stage = stage.max(call.pass.info().to);

@@ -6,6 +6,7 @@ use crate::compare;
 use crate::load::{default_name, load_with_source};
 use crate::model::{self, Subject};
 use crate::output::{CommandResult, Failure, Outcome, fault, note, print_json, show};
+use crate::quantization::{Quantized, Request};
 use crate::samples::{self, Batch};
 use crate::{report, uir};
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use std::path::Path;
 use unfloat_backends::process::TempDir;
 use unfloat_backends::{Backend, Manifest, Options, OutDir, backend, namer};
 use unfloat_ir::{Diagnostic, Diagnostics, Graph};
+use unfloat_passes::calibrate::report::Cost;
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
 use unfloat_passes::report::Report;
 
@@ -22,24 +24,50 @@ const CHECK_SAMPLES: usize = 8;
 /// Runs the command.
 pub fn run(args: &Convert) -> CommandResult {
     let emitters = emitters(args)?;
+    let request = Request::of(&args.quantization)?;
     let (mut graph, source) = load_with_source(&args.model, &args.import)?;
     graph.name = name(args, &graph);
     let mut warnings = Diagnostics::new();
     let options = RunOptions { validate: !args.no_validate, ..RunOptions::default() };
-    let passes = run_pipeline(&mut graph, &pipeline("import")?, &options, &mut warnings)?;
+    let mut passes = run_pipeline(&mut graph, &pipeline("import")?, &options, &mut warnings)?;
+    let quantization = match &request {
+        None => None,
+        Some(request) => {
+            let quantization = quantize(graph, request, &options, args)?;
+            passes.passes.extend(quantization.quantized.passes.passes.iter().cloned());
+            warnings.extend(quantization.quantized.warnings.0.iter().cloned());
+            graph = quantization.quantized.graph.clone();
+            Some(quantization)
+        }
+    };
     show(&warnings);
     report::describe(&passes).iter().for_each(|line| note(line));
+    if let Some(cost) = quantization.as_ref().and_then(|q| q.cost.as_ref()) {
+        note(report::cost(cost).trim_end());
+    }
+    let bearable = quantization.as_ref().is_none_or(|q| q.bearable(args.max_drop));
+    if !bearable {
+        note("the quantization costs more accuracy than --max-drop allows: nothing was written");
+        if args.json {
+            let quantization = quantization.as_ref().map(Quantization::to_json);
+            print_json(&json!({ "passed": false, "quantization": quantization }))?;
+        }
+        return Ok(Outcome::Differs);
+    }
     let (mut out, manifest) = emit(&graph, &emitters)?;
     let checks = match &args.check {
         None => Vec::new(),
-        Some(data) => check(&graph, &out, &manifest, data.as_deref())?,
+        Some(data) => check(&graph, &out, &manifest, data.as_deref(), request.is_none())?,
     };
     for comparison in &checks {
         let Comparison { left, right, differences } = comparison;
         note(compare::describe(differences, args.tolerance, left, right).trim_end());
     }
     let passed = checks.iter().all(|c| c.within(args.tolerance));
-    let certificate = certificate(&passes, &checks, &warnings, &source, args);
+    let mut certificate = certificate(&passes, &checks, &warnings, &source, args);
+    if let Some(quantization) = &quantization {
+        certificate["quantization"] = quantization.to_json();
+    }
     out.add("certificate.json", serde_json::to_string_pretty(&certificate).unwrap_or_default() + "\n")?;
     let mut summary = json!({ "passed": passed, "certificate": certificate });
     if passed {
@@ -55,6 +83,47 @@ pub fn run(args: &Convert) -> CommandResult {
         print_json(&summary)?;
     }
     Ok(if passed { Outcome::Done } else { Outcome::Differs })
+}
+
+/// A quantization and what it costs.
+struct Quantization {
+    quantized: Quantized,
+    cost: Option<Cost>,
+}
+
+impl Quantization {
+    /// Whether no more accuracy was lost than is allowed.
+    fn bearable(&self, allowed: Option<f64>) -> bool {
+        match (allowed, self.cost.as_ref().and_then(Cost::drop)) {
+            (Some(allowed), Some(drop)) => drop <= allowed,
+            _ => true,
+        }
+    }
+    /// The numbers of the recipe, and what they cost.
+    fn to_json(&self) -> Value {
+        json!({
+            "recipe": serde_json::to_value(&self.quantized.resolved).unwrap_or_default(),
+            "cost": serde_json::to_value(&self.cost).unwrap_or_default(),
+        })
+    }
+}
+
+fn quantize(
+    float: Graph,
+    request: &Request,
+    options: &RunOptions,
+    args: &Convert,
+) -> Result<Quantization, Diagnostics> {
+    let quantized = request.apply_with(float.clone(), options)?;
+    let data = args.check.as_ref().and_then(Option::as_deref).filter(|_| args.labels.is_some());
+    let cost = request.cost(&float, &quantized, data, args.labels.as_deref())?;
+    if args.max_drop.is_some() && cost.as_ref().and_then(Cost::drop).is_none() {
+        return Err(fault(
+            "--max-drop: the accuracy of this model cannot be told: its first output has no classes",
+        )
+        .into());
+    }
+    Ok(Quantization { quantized, cost })
 }
 
 /// One thing to emit.
@@ -85,6 +154,13 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
     let languages = [namer::Language::Cpp, namer::Language::Verilog];
     if let Some(Err(e)) = args.name.as_ref().map(|name| namer::check(name, &languages)) {
         found.push(e);
+    }
+    let quantizes = args.quantization.quantize.is_some() || args.quantization.recipe.is_some();
+    if args.labels.is_some() && !quantizes {
+        found.push(fault("--labels changes nothing without --quantize or --recipe"));
+    }
+    if args.max_drop.is_some_and(|d| !(d >= 0.0 && d.is_finite())) {
+        found.push(fault("--max-drop: expected a number of points from 0"));
     }
     if !(args.tolerance >= 0.0 && args.tolerance.is_finite()) {
         found.push(fault(format!("--tolerance: expected a number from 0, found {}", args.tolerance)));
@@ -137,16 +213,19 @@ fn emit(graph: &Graph, emitters: &[Emitter]) -> Result<(OutDir, Manifest), Diagn
 }
 
 /// Runs every artefact and the native executor on the same samples, and compares them with each other and with
-/// the outputs that the data holds.
+/// the outputs that the data holds, unless these are not `given` for this graph: outputs of a float model are not those of a
+/// quantized one, and what lies between them is the report's business.
 fn check(
     graph: &Graph,
     out: &OutDir,
     manifest: &Manifest,
     data: Option<&Path>,
+    given: bool,
 ) -> Result<Vec<Comparison>, Failure> {
     let native = Subject::Graph(graph.clone());
     let types = native.output_types();
     let (inputs, expected) = check_data(&native, data)?;
+    let expected = expected.filter(|_| given);
     let dir = TempDir::new().map_err(|e| fault(format!("making a temporary directory: {e}")))?;
     let dir = dir.join("artefact");
     out.write_to(&dir, manifest.clone(), false)?;

@@ -5,6 +5,7 @@ use crate::cli::Inspect;
 use crate::load::{load_graph, stored_tensor};
 use crate::model;
 use crate::output::{CommandResult, Outcome, fault, io_fault, print, print_json, table};
+use crate::quantization::Request;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -30,7 +31,10 @@ pub fn run(args: &Inspect) -> CommandResult {
         return one_tensor(name, &stored, args);
     }
     let graph = load_graph(&args.model, &args.import)?;
-    let graph = model::at_stage(graph, stage)?;
+    let graph = match Request::of(&args.quantization)? {
+        Some(request) => request.apply(model::at_stage(graph, Stage::Folded)?)?.graph,
+        None => model::at_stage(graph, stage)?,
+    };
     if let Some(name) = &args.tensor {
         return tensor(&graph, name, args);
     }

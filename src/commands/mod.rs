@@ -5,5 +5,6 @@ pub mod inspect;
 pub mod meta;
 pub mod opt;
 pub mod passes;
+pub mod recipe;
 pub mod run;
 pub mod verify;

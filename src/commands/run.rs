@@ -8,7 +8,7 @@ use unfloat_ir::Diagnostics;
 
 /// Runs the command.
 pub fn run(args: &Run) -> CommandResult {
-    let subject = Subject::open(&args.model, &args.import)?;
+    let subject = Subject::open_quantized(&args.model, &args.import, &args.quantization)?;
     let outputs = subject.output_types();
     if args.output.len() != outputs.len() {
         let names: Vec<&str> = outputs.iter().map(|o| o.0.as_str()).collect();

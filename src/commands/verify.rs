@@ -50,7 +50,7 @@ impl Comparison {
 
 /// Runs the command.
 pub fn run(args: &Verify) -> CommandResult {
-    let mut subjects = vec![Subject::open(&args.left, &args.import)?];
+    let mut subjects = vec![Subject::open_quantized(&args.left, &args.import, &args.quantization)?];
     if let Some(right) = &args.right {
         subjects.push(Subject::open(right, &args.import)?);
     }

@@ -1,0 +1,289 @@
+//! Calibration: from a recipe and samples to the recipe with all numbers filled in.
+//!
+//! In: a folded graph, a [`Recipe`](crate::recipe::Recipe), and batches of samples, one after another. Out: [`Resolved`].
+//! Refused: no samples where a range is to be found from them, values that are not finite.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`weights`] | weights to scales and codes |
+//! | [`histogram`] | what was seen of a value, in constant memory |
+//! | [`method`] | from that to a range |
+//! | [`runner`] | the values of a graph on many samples |
+//! | [`simulate`] | quantizers as float steps |
+//! | [`report`] | what a quantization costs, measured |
+//!
+//! One pass over the samples is enough for every method. The result does not depend on the number of threads, nor on how the
+//! samples are cut into batches.
+
+pub mod histogram;
+pub mod method;
+pub mod report;
+pub mod runner;
+pub mod simulate;
+pub mod weights;
+
+use crate::recipe::resolved::{AccumulatorNumbers, Activation, BiasNumbers, Codes, Resolved, Weight};
+use crate::recipe::sites::{ActivationSite, Sites, layer_name};
+use crate::recipe::{Bias, Method, Recipe};
+use histogram::Observed;
+use runner::Runner;
+use std::collections::BTreeMap;
+use unfloat_ir::{Data, Diagnostic, Diagnostics, Format, Graph, Location, Node, NodeId, Op, ValueId};
+
+/// Looks at samples, to say at the end what the numbers of a recipe are.
+pub struct Calibrator<'g> {
+    graph: &'g Graph,
+    recipe: &'g Recipe,
+    sites: Sites,
+    runner: Option<Runner>,
+    /// One for each activation that needs a range, by its index.
+    observed: BTreeMap<usize, Observed>,
+    samples: usize,
+}
+
+impl<'g> Calibrator<'g> {
+    /// Prepares a folded graph. Where nothing needs data, [`Calibrator::feed`] need not be called.
+    pub fn new(graph: &'g Graph, recipe: &'g Recipe) -> Result<Self, Diagnostics> {
+        let sites = Sites::of(graph, recipe)?;
+        let counted = recipe.method != Method::MinMax;
+        let mut observed = BTreeMap::new();
+        let mut probes = Vec::new();
+        for (i, site) in sites.activations.iter().enumerate() {
+            if matches!(site.format, Format::Fixed { .. } | Format::Float) {
+                continue;
+            }
+            let mut seen = Observed::new(counted);
+            match graph.const_of(site.value).and_then(|t| t.as_f32()) {
+                Some(constant) => seen.add(constant),
+                None => probes.push(site.value),
+            }
+            observed.insert(i, seen);
+        }
+        let runner = if probes.is_empty() { None } else { Some(Runner::new(graph, &probes)?) };
+        Ok(Self { graph, recipe, sites, runner, observed, samples: 0 })
+    }
+
+    /// Whether samples are needed.
+    pub fn needs_data(&self) -> bool {
+        self.runner.is_some()
+    }
+
+    /// Where the graph will be quantized.
+    pub fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
+    /// Looks at samples: one vector of elements per input of the graph, samples one after another.
+    pub fn feed(&mut self, inputs: &[Data], count: usize, threads: usize) -> Result<(), Diagnostics> {
+        self.samples += count;
+        let Some(runner) = &self.runner else { return Ok(()) };
+        let graph = self.graph;
+        let sites = &self.sites;
+        let mut watched: Vec<&mut Observed> = self
+            .observed
+            .iter_mut()
+            .filter(|(i, _)| graph.const_of(sites.activations[**i].value).is_none())
+            .map(|(_, o)| o)
+            .collect();
+        runner.run(inputs, count, threads, |values| {
+            // Each value has one watcher, so it does not matter which thread that runs on.
+            let share = watched.len().div_ceil(threads.max(1)).max(1);
+            std::thread::scope(|scope| {
+                for (watchers, values) in watched.chunks_mut(share).zip(values.chunks(share)) {
+                    let mut work = move || watchers.iter_mut().zip(values).for_each(|(w, v)| w.add(v));
+                    if threads > 1 { drop(scope.spawn(work)) } else { work() }
+                }
+            });
+            Ok(())
+        })
+    }
+
+    /// The recipe with all numbers filled in.
+    pub fn finish(self) -> Result<Resolved, Diagnostics> {
+        if self.runner.is_some() && self.samples == 0 {
+            let text = format!(
+                "`{}` needs ranges of values, and there are no samples to find them from",
+                self.recipe.source
+            );
+            return Err(Diagnostic::error(Location::default(), text).help(NEED_DATA).into());
+        }
+        let mut found = Diagnostics::new();
+        for (&i, seen) in self.observed.iter().filter(|(_, o)| o.odd) {
+            let site = &self.sites.activations[i];
+            let name = &self.graph.value(site.value).name;
+            let at =
+                self.graph.producer(site.value).map(|(_, n)| Location::from(&n.origin)).unwrap_or_default();
+            let text = format!("`{name}` is not finite for some sample: its range cannot be found");
+            let shown = format!(
+                "the others lie between {} and {}; look for NaN and infinity in the samples",
+                seen.min, seen.max
+            );
+            found.push(Diagnostic::error(at, text).help(shown));
+        }
+        found.into_result(())?;
+        let activations = self.activations();
+        let weights = self.weights();
+        let biases = self.biases(&activations, &weights);
+        let accumulators = self.accumulators();
+        let calibrated = self.runner.is_some();
+        Ok(Resolved {
+            recipe: self.recipe.source.clone(),
+            method: calibrated.then(|| self.recipe.method.to_string()),
+            samples: if calibrated { self.samples } else { 0 },
+            weights,
+            biases,
+            activations,
+            accumulators,
+        })
+    }
+
+    /// The codes of a site. An input has no sign to spare unless a sample was negative.
+    fn quantizer(&self, site: &ActivationSite, members: &[usize]) -> Option<Codes> {
+        let seen = members.iter().filter_map(|i| self.observed.get(i)).fold(0.0f32, |m, o| m.min(o.min));
+        let alone = members.len() == 1 && site.input && seen >= 0.0 && self.samples > 0;
+        Codes::of(site.format, site.nonnegative || alone)
+    }
+
+    fn activations(&self) -> Vec<Activation> {
+        let mut all = Vec::new();
+        for (i, site) in self.sites.activations.iter().enumerate() {
+            let members: Vec<usize> = (0..self.sites.activations.len())
+                .filter(|&j| self.sites.activations[j].group == site.group)
+                .collect();
+            let Some(quantizer) = self.quantizer(site, &members) else { continue };
+            let range = |j: &usize| {
+                let seen = self.observed.get(j)?;
+                Some(method::range(seen, quantizer.max(), self.recipe.method))
+            };
+            let scale = site.format.lsb().unwrap_or_else(|| {
+                let range = members.iter().filter_map(range).fold(0.0, f64::max);
+                if range > 0.0 { range / quantizer.max() as f64 } else { 1.0 }
+            });
+            let (value, layer) = self.named(site.value);
+            let seen = self.observed.get(&i).filter(|o| o.min <= o.max);
+            all.push(Activation {
+                value,
+                layer,
+                format: site.format,
+                codes: quantizer.int.to_string(),
+                quantizer,
+                scale: (scale as f32).max(f32::MIN_POSITIVE),
+                min: seen.map(|o| o.min),
+                max: seen.map(|o| o.max),
+            });
+        }
+        all
+    }
+
+    fn named(&self, value: ValueId) -> (String, String) {
+        let layer = self.graph.producer(value).map(|(_, n)| layer_name(&n.origin.layer).to_string());
+        (self.graph.value(value).name.clone(), layer.unwrap_or_default())
+    }
+
+    fn weights(&self) -> Vec<Weight> {
+        let one = |site: &crate::recipe::sites::WeightSite| {
+            let node = self.graph.node(site.node);
+            let tensor = self.graph.const_of(node.inputs[site.operand])?;
+            let channels = channels(node, site.format).map_or(1, |axis| tensor.shape()[axis]);
+            let (value, layer) = self.named(node.output);
+            let scale = weights::scales(tensor.as_f32()?, channels, site.format);
+            Some(Weight { value, layer, operand: site.operand, format: site.format, scale })
+        };
+        self.sites.weights.iter().filter_map(one).collect()
+    }
+
+    fn biases(&self, activations: &[Activation], weights: &[Weight]) -> Vec<BiasNumbers> {
+        let scales: BTreeMap<&str, f32> = activations.iter().map(|a| (a.value.as_str(), a.scale)).collect();
+        let one = |site: &crate::recipe::sites::BiasSite| {
+            let node = self.graph.node(site.node);
+            let (value, layer) = self.named(node.output);
+            let scale = match site.bias {
+                Bias::Format(format) => format.lsb().map(|s| vec![s as f32]).unwrap_or_default(),
+                Bias::Accumulator => self.sums(site.node, &scales, weights).unwrap_or_default(),
+            };
+            BiasNumbers { value, layer, format: site.bias, scale }
+        };
+        self.sites.biases.iter().map(one).collect()
+    }
+
+    /// The scale of a layer's sums, one or one per output channel: that of its operand times that of its weight. Nothing
+    /// where either has none.
+    fn sums(&self, id: NodeId, scales: &BTreeMap<&str, f32>, weights: &[Weight]) -> Option<Vec<f32>> {
+        let node = self.graph.node(id);
+        let x = self.scale_of(node.inputs[0], scales)?;
+        let name = &self.graph.value(node.output).name;
+        let weight = match weights.iter().find(|w| w.value == *name && w.operand == 1) {
+            Some(weight) => weight.scale.clone(),
+            None => {
+                let (_, source) = self.graph.producer(node.inputs[1])?;
+                let scale = dequantized(self.graph, source)?;
+                let outputs = self.graph.ty(node.inputs[1]).shape[0];
+                (scale.len() == 1 || scale.len() == outputs).then(|| scale.to_vec())?
+            }
+        };
+        Some(weight.iter().map(|w| (x * w).max(f32::MIN_POSITIVE)).collect())
+    }
+
+    /// The scale of a quantized value, through moves.
+    fn scale_of(&self, value: ValueId, scales: &BTreeMap<&str, f32>) -> Option<f32> {
+        let mut at = value;
+        loop {
+            if let Some(&scale) = scales.get(self.graph.value(at).name.as_str()) {
+                return Some(scale);
+            }
+            let (_, node) = self.graph.producer(at)?;
+            if let Op::Dequantize(_) = node.op {
+                return match dequantized(self.graph, node)? {
+                    [one] => Some(*one),
+                    _ => None,
+                };
+            }
+            let varies = |v: &ValueId| self.graph.const_of(*v).is_none() && self.graph.ty(*v).elem.is_float();
+            at = node.inputs.iter().copied().find(varies)?;
+            let moves = matches!(
+                node.op,
+                Op::MaxPool(_)
+                    | Op::Reshape(_)
+                    | Op::Transpose(_)
+                    | Op::Slice(_)
+                    | Op::Reverse(_)
+                    | Op::Expand(_)
+                    | Op::Upsample(_)
+                    | Op::Gather(_)
+                    | Op::Pad(_)
+                    | Op::Concat(_)
+                    | Op::Reduce(_)
+            );
+            if !moves {
+                return None;
+            }
+        }
+    }
+
+    fn accumulators(&self) -> Vec<AccumulatorNumbers> {
+        let one = |(node, format): &(NodeId, Format)| {
+            let (value, layer) = self.named(self.graph.node(*node).output);
+            let (quantizer, scale) = (Codes::of(*format, false)?, format.lsb()? as f32);
+            Some(AccumulatorNumbers { value, layer, format: *format, quantizer, scale })
+        };
+        self.sites.accumulators.iter().filter_map(one).collect()
+    }
+}
+
+/// The axis of a weight along which its scales vary; nothing where there is one for all.
+pub fn channels(node: &Node, format: Format) -> Option<usize> {
+    let rows = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_));
+    (rows && weights::per_channel(format)).then_some(0)
+}
+
+/// The constant scales of a dequantization.
+fn dequantized<'g>(graph: &'g Graph, node: &Node) -> Option<&'g [f32]> {
+    match node.op {
+        Op::Dequantize(_) => graph.const_of(*node.inputs.get(1)?)?.as_f32(),
+        _ => None,
+    }
+}
+
+/// What an error about missing samples advises.
+pub const NEED_DATA: &str =
+    "give typical inputs: --calibrate DATA.npz (or .npy), 100 to 1000 samples; fixed<W,I> needs none";

@@ -1,0 +1,344 @@
+//! What a quantization costs, measured: float graph and quantized graph side by side on samples.
+//!
+//! In: both graphs, the numbers of the recipe, samples, and, if they are known, the classes of the samples. Out: a
+//! [`Cost`]. The quantized graph runs with its quantizers as float steps ([`super::simulate`]), which can differ from its exact
+//! evaluation by a code here and there; sums are in single precision.
+//!
+//! * Signal to quantization noise is `10 · log10(Σ f² / Σ (f − q)²)` over all elements of all samples, in decibels.
+//! * An element is saturated when the float graph's value lies beyond the codes by more than half a step.
+//! * The class of a sample is where the first result's greatest element is, the first of several.
+
+use super::runner::Runner;
+use super::simulate::simulated;
+use super::weights;
+use crate::recipe::resolved::Resolved;
+use serde::Serialize;
+use unfloat_ir::{Data, Diagnostic, Diagnostics, Format, Graph, Location, ValueId};
+
+/// What quantizing a weight costs.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct WeightCost {
+    /// The layer in the model.
+    pub layer: String,
+    /// The value that the layer makes.
+    pub value: String,
+    /// The format.
+    pub format: String,
+    /// Bytes of the codes, packed.
+    pub bytes: u64,
+    /// Bytes of the floats.
+    pub float_bytes: u64,
+    /// Signal to quantization noise in decibels; nothing where there is no noise.
+    pub sqnr_db: Option<f64>,
+    /// The greatest difference.
+    pub max_error: f64,
+}
+
+/// What is left of a value.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ValueCost {
+    /// The layer in the model; empty for inputs.
+    pub layer: String,
+    /// The value.
+    pub value: String,
+    /// The type of the codes; `sum` for results that have no quantizer.
+    pub codes: String,
+    /// What code 1 stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f32>,
+    /// The least element of the float graph.
+    pub min: f32,
+    /// The greatest element of the float graph.
+    pub max: f32,
+    /// How many elements of the float graph lie beyond the codes.
+    pub saturated: u64,
+    /// How many elements were compared.
+    pub elements: u64,
+    /// Signal to quantization noise in decibels; nothing where there is no noise.
+    pub sqnr_db: Option<f64>,
+    /// The greatest difference.
+    pub max_error: f64,
+}
+
+/// What a quantization costs.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Cost {
+    /// The number of samples.
+    pub samples: usize,
+    /// Weights, in the graph's order.
+    pub weights: Vec<WeightCost>,
+    /// Quantized values in the graph's order, then the results.
+    pub values: Vec<ValueCost>,
+    /// How many samples have the same class in both graphs; nothing where there are no classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_class: Option<usize>,
+    /// How many samples each graph has right, float first; nothing where labels are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correct: Option<(usize, usize)>,
+}
+
+impl Cost {
+    /// How many points of accuracy (hundredths of the samples) the quantized graph has lost.
+    pub fn drop(&self) -> Option<f64> {
+        let (before, after) = self.correct?;
+        (self.samples > 0).then(|| 100.0 * (before as f64 - after as f64) / self.samples as f64)
+    }
+}
+
+/// Sums over elements.
+#[derive(Clone, Debug)]
+struct Sums {
+    signal: f64,
+    noise: f64,
+    max_error: f64,
+    min: f32,
+    max: f32,
+    saturated: u64,
+    elements: u64,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        let (min, max) = (f32::INFINITY, f32::NEG_INFINITY);
+        Self { signal: 0.0, noise: 0.0, max_error: 0.0, min, max, saturated: 0, elements: 0 }
+    }
+}
+
+impl Sums {
+    /// Takes in one sample; numbers beyond `lo..=hi` count as saturated.
+    fn add(&mut self, float: &[f32], quantized: &[f32], (lo, hi): (f32, f32)) {
+        let (mut signal, mut noise, mut worst) = (0.0f64, 0.0f64, 0.0f32);
+        for (&f, &q) in float.iter().zip(quantized) {
+            let apart = f - q;
+            signal += f64::from(f) * f64::from(f);
+            noise += f64::from(apart) * f64::from(apart);
+            worst = if apart.abs() > worst { apart.abs() } else { worst };
+            self.min = if f < self.min { f } else { self.min };
+            self.max = if f > self.max { f } else { self.max };
+            self.saturated += u64::from(f < lo || f > hi);
+        }
+        self.signal += signal;
+        self.noise += noise;
+        self.max_error = self.max_error.max(f64::from(worst));
+        self.elements += float.len() as u64;
+    }
+
+    fn sqnr_db(&self) -> Option<f64> {
+        let db = 10.0 * (self.signal / self.noise).log10();
+        db.is_finite().then_some(db)
+    }
+}
+
+/// One value that is compared.
+struct Probe {
+    layer: String,
+    value: String,
+    codes: String,
+    scale: Option<f32>,
+    /// What the codes reach.
+    reach: (f32, f32),
+    len: usize,
+    sums: Sums,
+}
+
+/// Compares two graphs, batch after batch.
+pub struct Meter {
+    float: Runner,
+    quantized: Runner,
+    probes: Vec<Probe>,
+    /// Where the first result stands among the probes, if it has classes.
+    classes: Option<usize>,
+    weights: Vec<WeightCost>,
+    samples: usize,
+    same: usize,
+    correct: (usize, usize),
+    labelled: usize,
+}
+
+impl Meter {
+    /// Prepares both graphs: the folded one, and what the pass `quantize` made of it with these numbers.
+    pub fn new(float: &Graph, quantized: &Graph, numbers: &Resolved) -> Result<Self, Diagnostics> {
+        let (mut probes, mut left, mut right) = (Vec::new(), Vec::new(), Vec::new());
+        for a in &numbers.activations {
+            let pair = (find(float, &a.value), find(quantized, &format!("{}.quantized", a.value)));
+            let (Some(l), Some(r)) = pair else { continue };
+            if float.const_of(l).is_some() {
+                continue;
+            }
+            let (lo, hi) = a.quantizer.bounds();
+            let reach = ((lo as f32 - 0.5) * a.scale, (hi as f32 + 0.5) * a.scale);
+            let (layer, value, codes) = (a.layer.clone(), a.value.clone(), a.codes.clone());
+            let len = float.ty(l).shape.num_elements();
+            probes.push(Probe {
+                layer,
+                value,
+                codes,
+                scale: Some(a.scale),
+                reach,
+                len,
+                sums: Sums::default(),
+            });
+            left.push(l);
+            right.push(r);
+        }
+        let first_result = probes.len();
+        for (l, r) in float.outputs().iter().zip(quantized.outputs()) {
+            if !float.ty(l.value).elem.is_float() || !quantized.ty(r.value).elem.is_float() {
+                continue;
+            }
+            let layer =
+                float.producer(l.value).map(|(_, n)| crate::recipe::sites::layer_name(&n.origin.layer));
+            probes.push(Probe {
+                layer: layer.unwrap_or_default().to_string(),
+                value: l.name.clone(),
+                codes: "sum".to_string(),
+                scale: None,
+                reach: (f32::NEG_INFINITY, f32::INFINITY),
+                len: float.ty(l.value).shape.num_elements(),
+                sums: Sums::default(),
+            });
+            left.push(l.value);
+            right.push(r.value);
+        }
+        let classes = probes.get(first_result).filter(|p| p.len > 1).map(|_| first_result);
+        let weights = weight_costs(float, numbers);
+        let stepwise = simulated(quantized)?
+            .filter(|_| quantized.inputs().iter().all(|&v| quantized.ty(v).elem.is_float()));
+        let quantized = match stepwise {
+            Some(graph) => {
+                // The values that were wanted are found under their names: a replacement takes them over.
+                let moved: Vec<ValueId> = right
+                    .iter()
+                    .zip(quantized_names(quantized, &right))
+                    .map(|(&v, name)| find(&graph, &name).unwrap_or(v))
+                    .collect();
+                Runner::new(&graph, &moved)?
+            }
+            None => Runner::new(quantized, &right)?,
+        };
+        let (same, correct, labelled) = (0, (0, 0), 0);
+        let float = Runner::new(float, &left)?;
+        Ok(Self { float, quantized, probes, classes, weights, samples: 0, same, correct, labelled })
+    }
+
+    /// Compares on samples: one vector of elements per input of the graph; `labels` has a class for each, or nothing.
+    pub fn feed(
+        &mut self,
+        inputs: &[Data],
+        count: usize,
+        labels: Option<&[i64]>,
+        threads: usize,
+    ) -> Result<(), Diagnostics> {
+        let Meter { float, quantized, probes, classes, samples, same, correct, labelled, .. } = self;
+        let step = float.batch().min(quantized.batch());
+        let mut at = 0;
+        while at < count {
+            let n = step.min(count - at);
+            let f = float.batch_of(inputs, at, n, threads)?;
+            let q = quantized.batch_of(inputs, at, n, threads)?;
+            measure(probes, &f, &q, n, threads);
+            if let Some(c) = *classes {
+                let len = probes[c].len;
+                for s in 0..n {
+                    let class = |v: &[Vec<f32>]| greatest(&v[c][s * len..(s + 1) * len]);
+                    let (a, b) = (class(&f), class(&q));
+                    *same += usize::from(a == b);
+                    if let Some(&label) = labels.and_then(|l| l.get(at + s)) {
+                        *labelled += 1;
+                        correct.0 += usize::from(a as i64 == label);
+                        correct.1 += usize::from(b as i64 == label);
+                    }
+                }
+            }
+            at += n;
+        }
+        *samples += count;
+        Ok(())
+    }
+
+    /// What was measured. Refused: values that are not finite, which no number describes.
+    pub fn finish(self) -> Result<Cost, Diagnostics> {
+        let mut found = Diagnostics::new();
+        for p in self.probes.iter().filter(|p| !(p.sums.signal + p.sums.noise).is_finite()) {
+            let text = format!("`{}` is not finite for some sample", p.value);
+            found.push(
+                Diagnostic::error(Location::default(), text).help("look for NaN and infinity in the samples"),
+            );
+        }
+        found.into_result(())?;
+        let value = |p: Probe| ValueCost {
+            layer: p.layer,
+            value: p.value,
+            codes: p.codes,
+            scale: p.scale,
+            min: if p.sums.elements > 0 { p.sums.min } else { 0.0 },
+            max: if p.sums.elements > 0 { p.sums.max } else { 0.0 },
+            saturated: p.sums.saturated,
+            elements: p.sums.elements,
+            sqnr_db: p.sums.sqnr_db(),
+            max_error: p.sums.max_error,
+        };
+        Ok(Cost {
+            samples: self.samples,
+            weights: self.weights,
+            values: self.probes.into_iter().map(value).collect(),
+            same_class: self.classes.map(|_| self.same),
+            correct: (self.labelled > 0 && self.labelled == self.samples).then_some(self.correct),
+        })
+    }
+}
+
+/// Each probe has its own sums, so threads make no difference to them.
+fn measure(probes: &mut [Probe], float: &[Vec<f32>], quantized: &[Vec<f32>], n: usize, threads: usize) {
+    let one = |(p, (f, q)): (&mut Probe, (&Vec<f32>, &Vec<f32>))| {
+        for s in 0..n {
+            let at = s * p.len..(s + 1) * p.len;
+            p.sums.add(&f[at.clone()], &q[at], p.reach);
+        }
+    };
+    let share = probes.len().div_ceil(threads.max(1)).max(1);
+    std::thread::scope(|scope| {
+        for ((p, f), q) in probes.chunks_mut(share).zip(float.chunks(share)).zip(quantized.chunks(share)) {
+            let mut work = move || p.iter_mut().zip(f.iter().zip(q)).for_each(one);
+            if threads > 1 { drop(scope.spawn(work)) } else { work() }
+        }
+    });
+}
+
+fn quantized_names(graph: &Graph, values: &[ValueId]) -> Vec<String> {
+    values.iter().map(|&v| graph.value(v).name.clone()).collect()
+}
+
+fn find(graph: &Graph, name: &str) -> Option<ValueId> {
+    graph.values().find(|(_, v)| v.name == name).map(|(id, _)| id)
+}
+
+/// Where the greatest element is, the first of several.
+fn greatest(values: &[f32]) -> usize {
+    let better = |best: usize, i: usize| if values[i] > values[best] { i } else { best };
+    (0..values.len()).fold(0, better)
+}
+
+fn weight_costs(float: &Graph, numbers: &Resolved) -> Vec<WeightCost> {
+    let one = |w: &crate::recipe::resolved::Weight| {
+        let (_, node) = float.producer(find(float, &w.value)?)?;
+        let floats = float.const_of(*node.inputs.get(w.operand)?)?.as_f32()?;
+        let codes = weights::codes(floats, &w.scale, w.format);
+        let len = (floats.len() / w.scale.len().max(1)).max(1);
+        let back = |(i, c): (usize, &i64)| *c as f32 * w.scale.get(i / len).copied().unwrap_or(1.0);
+        let quantized: Vec<f32> = codes.iter().enumerate().map(back).collect();
+        let mut sums = Sums::default();
+        sums.add(floats, &quantized, (f32::NEG_INFINITY, f32::INFINITY));
+        let bits = (floats.len() as u64).saturating_mul(u64::from(Format::bits(&w.format)));
+        Some(WeightCost {
+            layer: w.layer.clone(),
+            value: w.value.clone(),
+            format: w.format.to_string(),
+            bytes: bits.div_ceil(8),
+            float_bytes: floats.len() as u64 * 4,
+            sqnr_db: sums.sqnr_db(),
+            max_error: sums.max_error,
+        })
+    };
+    numbers.weights.iter().filter_map(one).collect()
+}
