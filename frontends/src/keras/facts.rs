@@ -84,7 +84,8 @@ pub(crate) fn gather(
     let weights_generation = version_of(stored).map_or(generation_found, generation);
     let backend = options.backend.unwrap_or_else(|| {
         let written = stored.backend.as_deref().or(architecture.backend.as_deref());
-        let (backend, finding) = assume_backend(label, written, weights_generation, model);
+        let version = version_of(stored).or(version);
+        let (backend, finding) = assume_backend(label, written, weights_generation, version, model);
         findings.extend(finding);
         backend
     });
@@ -119,6 +120,7 @@ fn assume_backend(
     label: &str,
     written: Option<&str>,
     generation: Generation,
+    version: Option<KerasVersion>,
     model: &Model,
 ) -> (Backend, Option<Diagnostic>) {
     let known = written.and_then(Backend::parse);
@@ -131,8 +133,10 @@ fn assume_backend(
     } else {
         Backend::TensorFlow
     };
-    // Keras 3 computes alike on every backend, so a missing name is no loss.
-    if generation == Generation::Keras3 || !any_layer(model, &depends_on_backend) {
+    // Keras 3 computes alike on every backend, and Keras 2 has none but TensorFlow since 2.4, so a missing name is no
+    // loss. The `.keras` files of Keras 2.12 to 2.15 never have one.
+    let alone = version.is_some_and(|v| v.major == 2 && v.minor >= 4) && written.is_none();
+    if alone || generation == Generation::Keras3 || !any_layer(model, &depends_on_backend) {
         return (backend, None);
     }
     let name = if backend == Backend::Theano { "theano" } else { "tensorflow" };

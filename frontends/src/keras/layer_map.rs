@@ -11,13 +11,14 @@
 //! ignore = ["temperature"]
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 use unfloat_ir::{Diagnostic, Diagnostics};
 
 use super::config::Model;
-use super::problem::{Annotate, clip, error};
+use super::layers::registry;
+use super::problem::{Annotate, clip, error, warning};
 
 /// Which of our layers the user's own classes are.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +38,9 @@ struct Ours {
     ignore: Vec<String>,
 }
 
+/// Where a class of the map has been found.
+type Seen<'a> = BTreeSet<&'a str>;
+
 const HELP: &str = "each table is a class of yours: [MyDense], as = \"QDense\", and, if need be, rename = { theirs = \
                     \"ours\" }, set = { ours = value }, ignore = [\"theirs\"]";
 
@@ -47,8 +51,10 @@ impl LayerMap {
     /// Everything in it that is not understood.
     pub fn parse(label: &str, text: &str) -> Result<LayerMap, Diagnostics> {
         let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
-            let message = format!("the layer map is not valid TOML: {}", e.message());
-            Diagnostics(vec![*error(label, "", message).with_help(HELP)])
+            let message = format!("the layer map is not valid TOML: {}", clip(e.message()));
+            let before = e.span().and_then(|span| text.get(..span.start));
+            let line = before.map(|before| format!("line {}", before.matches('\n').count() + 1));
+            Diagnostics(vec![*error(label, line.unwrap_or_default(), message).with_help(HELP)])
         })?;
         let (mut classes, mut problems) = (BTreeMap::new(), Vec::new());
         for (name, entry) in table {
@@ -65,17 +71,35 @@ impl LayerMap {
         if problems.is_empty() { Ok(LayerMap { classes }) } else { Err(Diagnostics(problems)) }
     }
 
-    /// Replaces the user's classes in a model and in the models inside of it.
+    /// Replaces the user's classes in a model and in the models inside of it; warns of classes that it does not have.
     pub(crate) fn apply(&self, label: &str, model: &mut Model, findings: &mut Vec<Diagnostic>) {
+        let mut seen = Seen::new();
+        self.apply_within(label, model, findings, &mut seen);
+        for class in self.classes.keys().filter(|class| !seen.contains(class.as_str())) {
+            let message =
+                format!("the layer map has the class '{}', of which the model has no layer", clip(class));
+            let help =
+                "the class must be spelled as in the file; `unfloat inspect` names those it does not know";
+            findings.push(*warning(label, "", message).with_help(help));
+        }
+    }
+
+    fn apply_within<'a>(
+        &'a self,
+        label: &str,
+        model: &mut Model,
+        findings: &mut Vec<Diagnostic>,
+        seen: &mut Seen<'a>,
+    ) {
         if self.classes.is_empty() {
             return;
         }
         for layer in &mut model.layers {
             if let Some(body) = &mut layer.body {
-                self.apply(label, body, findings);
+                self.apply_within(label, body, findings, seen);
                 continue;
             }
-            if let Err(message) = self.replace(&mut layer.class, &mut layer.config) {
+            if let Err(message) = self.replace(&mut layer.class, &mut layer.config, seen) {
                 findings.push(*error(label, layer.place.clone(), message).in_layer(layer.title()));
             }
             // A wrapper's layer.
@@ -83,7 +107,7 @@ impl LayerMap {
                 let mut class =
                     inner.get("class_name").and_then(Value::as_str).unwrap_or_default().to_owned();
                 if let Some(Value::Object(config)) = inner.get_mut("config")
-                    && let Err(message) = self.replace(&mut class, config)
+                    && let Err(message) = self.replace(&mut class, config, seen)
                 {
                     findings.push(*error(label, layer.place.clone(), message).in_layer(layer.name.clone()));
                 }
@@ -92,11 +116,16 @@ impl LayerMap {
         }
     }
 
-    fn replace(&self, class: &mut String, config: &mut Map<String, Value>) -> Result<(), String> {
+    fn replace<'a>(
+        &'a self,
+        class: &mut String,
+        config: &mut Map<String, Value>,
+        seen: &mut Seen<'a>,
+    ) -> Result<(), String> {
         let plain = class.rsplit('>').next().unwrap_or(class);
-        let Some(ours) = self.classes.get(class.as_str()).or_else(|| self.classes.get(plain)) else {
-            return Ok(());
-        };
+        let entry = |name: &str| self.classes.get_key_value(name);
+        let Some((name, ours)) = entry(class.as_str()).or_else(|| entry(plain)) else { return Ok(()) };
+        seen.insert(name);
         for key in &ours.ignore {
             config.shift_remove(key);
         }
@@ -112,7 +141,12 @@ impl LayerMap {
             }
         }
         for (key, value) in &ours.set {
-            config.insert(key.clone(), value.clone());
+            if let Some(there) = config.insert(key.clone(), value.clone()).filter(|there| !there.is_null())
+                && there != *value
+            {
+                let (key, there) = (clip(key), clip(&there.to_string()));
+                return Err(format!("the layer map sets '{key}', which the file has: {there}"));
+            }
         }
         class.clone_from(&ours.class);
         Ok(())
@@ -148,8 +182,13 @@ fn ours(entry: &toml::Value) -> Result<Ours, String> {
             other => return Err(format!("'{}' is not known: expected as, rename, set, ignore", clip(other))),
         }
     }
-    if super::layers::registry::find(&ours.class).is_none() {
-        return Err(format!("'as': '{}' is no layer that is supported", clip(&ours.class)));
+    if !table.contains_key("as") {
+        return Err("'as' is missing: expected the name of a layer".to_owned());
+    }
+    if registry::find(&ours.class).is_none() {
+        let near =
+            registry::nearest(&ours.class).map_or_else(String::new, |near| format!("; nearest: {near}"));
+        return Err(format!("'as': '{}' is no layer that is supported{near}", clip(&ours.class)));
     }
     Ok(ours)
 }
@@ -184,7 +223,9 @@ mod tests {
         let map = LayerMap::parse("map.toml", text).unwrap();
         let mut class = "pkg>MyDense".to_owned();
         let Value::Object(mut config) = serde_json::json!({"n": 3, "t": 1.5}) else { unreachable!() };
-        map.replace(&mut class, &mut config).unwrap();
+        let mut seen = Seen::new();
+        map.replace(&mut class, &mut config, &mut seen).unwrap();
+        assert!(seen.contains("MyDense"));
         assert_eq!(class, "BinaryDense");
         assert_eq!(Value::Object(config), serde_json::json!({"units": 3, "H": 0.5}));
     }

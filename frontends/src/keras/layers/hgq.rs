@@ -82,10 +82,10 @@ impl Layer for Norm {
     fn wants(&self) -> Wants {
         let mut list = Vec::new();
         if self.scale {
-            list.push(Slot::trainable("gamma"));
+            list.push(Slot::trainable("bn_gamma"));
         }
         if self.center {
-            list.push(Slot::trainable("beta"));
+            list.push(Slot::trainable("bn_beta"));
         }
         list.extend([Slot::fixed("moving_mean"), Slot::fixed("moving_variance")]);
         list.extend(self.quantizers.extra_slots());

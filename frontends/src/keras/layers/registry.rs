@@ -14,6 +14,7 @@ pub(crate) const LAYERS: &[(&str, Parse, &str)] = &[
     ("ActivityRegularization", super::identity::identity, "identity in inference"),
     ("Add", super::merge::add, "sum"),
     ("AlphaDropout", super::identity::identity, "identity in inference"),
+    ("ApproxSign", super::larq::approx_sign, "Larq's quantizer"),
     ("Average", super::merge::average, "mean"),
     ("AveragePooling1D", super::pool::average_1d, "mean over windows"),
     ("AveragePooling2D", super::pool::average_2d, "mean over windows"),
@@ -34,6 +35,8 @@ pub(crate) const LAYERS: &[(&str, Parse, &str)] = &[
     ("Dense", super::dense::dense, "product with a matrix"),
     ("DepthwiseConv1D", super::separable::depthwise_1d, "convolution with a group per channel"),
     ("DepthwiseConv2D", super::separable::depthwise_2d, "convolution with a group per channel"),
+    ("DoReFa", super::larq::do_re_fa, "Larq's quantizer"),
+    ("DoReFaQuantizer", super::larq::do_re_fa, "Larq's quantizer"),
     ("Dot", super::dot::dot, "scalar or matrix product of two tensors"),
     ("Dropout", super::identity::identity, "identity in inference"),
     ("ELU", super::activation::elu, "the function"),
@@ -49,12 +52,15 @@ pub(crate) const LAYERS: &[(&str, Parse, &str)] = &[
     ("Identity", super::identity::identity, "identity"),
     ("LayerNormalization", super::norm::layer_norm, "layer normalisation"),
     ("LeakyReLU", super::activation::leaky_relu, "the function"),
+    ("MagnitudeAwareSign", super::larq::magnitude_aware_sign, "Larq's quantizer"),
     ("MaxPooling1D", super::pool::max_1d, "maximum over windows"),
     ("MaxPooling2D", super::pool::max_2d, "maximum over windows"),
     ("MaxPooling3D", super::pool::max_3d, "maximum over windows"),
     ("Maximum", super::merge::maximum, "maximum"),
     ("Minimum", super::merge::minimum, "minimum"),
     ("Multiply", super::merge::multiply, "product"),
+    ("NoOp", super::larq::no_op, "Larq's quantizer"),
+    ("NoOpQuantizer", super::larq::no_op, "Larq's quantizer"),
     ("Normalization", super::preprocess::normalization, "(x − mean) / deviation"),
     ("PReLU", super::activation::prelu, "the function with its learned slopes"),
     ("Permute", super::shape::permute, "transposition"),
@@ -100,7 +106,11 @@ pub(crate) const LAYERS: &[(&str, Parse, &str)] = &[
     ("SpatialDropout1D", super::identity::identity, "identity in inference"),
     ("SpatialDropout2D", super::identity::identity, "identity in inference"),
     ("SpatialDropout3D", super::identity::identity, "identity in inference"),
+    ("SteHeaviside", super::larq::ste_heaviside, "Larq's quantizer"),
+    ("SteSign", super::larq::ste_sign, "Larq's quantizer"),
+    ("SteTern", super::larq::ste_tern, "Larq's quantizer"),
     ("Subtract", super::merge::subtract, "difference"),
+    ("SwishSign", super::larq::swish_sign, "Larq's quantizer"),
     ("TernaryConv2D", super::course::ternary_conv_2d, "convolution with weights −H, 0 and H"),
     ("TernaryDense", super::course::ternary_dense, "product with a matrix of −H, 0 and H"),
     ("ThresholdedReLU", super::activation::thresholded_relu, "the function"),
@@ -200,6 +210,12 @@ pub(crate) fn unsupported(class: &str, config: &Config<'_>) -> Box<Diagnostic> {
     if let Some((_, text)) = INSTEAD.iter().find(|(name, _)| *name == shown) {
         return problem.with_help(*text);
     }
+    if class.starts_with("hgq>") {
+        return problem.with_help(
+            "HGQ2's layers that are: QBatchNormalization, QConv1D, QConv2D, QConv3D, QDense, Quantizer; a Quantizer \
+             before each input of Keras' own Add, Multiply or pooling says what HGQ2's says",
+        );
+    }
     if let Some(operator) = shown.strip_prefix("ops.") {
         let near = nearest(operator).unwrap_or("Add, Multiply, Rescaling, Activation");
         return problem
@@ -217,7 +233,7 @@ pub(crate) fn unsupported(class: &str, config: &Config<'_>) -> Box<Diagnostic> {
 }
 
 /// The supported class whose name is nearest: one that the name contains, or the one with the fewest edits.
-fn nearest(class: &str) -> Option<&'static str> {
+pub(crate) fn nearest(class: &str) -> Option<&'static str> {
     let names = || LAYERS.iter().map(|(name, ..)| *name);
     let contained = names().filter(|name| class.contains(name)).max_by_key(|name| name.len());
     contained.or_else(|| {

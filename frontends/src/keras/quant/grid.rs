@@ -9,7 +9,7 @@ use unfloat_ir::{ElemType, IntType, Layout, Overflow, Rounding, Tensor, ValueId}
 
 use super::array::{Array, Scale};
 use crate::keras::lower::Cx;
-use crate::keras::problem::Outcome;
+use crate::keras::problem::{Annotate, Outcome};
 
 /// A quantizer of each element.
 #[derive(Clone, Debug, PartialEq)]
@@ -285,9 +285,13 @@ fn operand(cx: &mut Cx<'_, '_>, role: &str, scale: &Scale, x: ValueId) -> Outcom
     let dims = cx.dims(x);
     let fits = scale.aligned(dims.len()).filter(|own| own.iter().zip(&dims).all(|(a, b)| *a == 1 || a == b));
     let Some(shape) = fits else {
-        let message =
-            format!("a quantizer's array of shape {:?} does not broadcast to {dims:?}", scale.shape);
-        return Err(cx.error(message));
+        let message = format!(
+            "{role}: the quantizer's array of shape {:?} does not broadcast to {dims:?}",
+            scale.shape
+        );
+        return Err(cx
+            .error(message)
+            .with_help("expected one number, or one for each entry of the last axis"));
     };
     let layout = Layout::anonymous(shape.len());
     let tensor = Tensor::f32(shape, layout, scale.values.clone());

@@ -74,6 +74,12 @@ pub(crate) struct Around {
     pub version3: bool,
 }
 
+impl Around {
+    fn new(of: Use, facts: &Facts) -> Around {
+        Around { of, version3: facts.generation == Generation::Keras3 }
+    }
+}
+
 /// A reader of one quantizer's arguments, and the names that they have by position.
 pub(crate) type Entry =
     (&'static str, &'static [&'static str], fn(&Config<'_>, Around) -> Outcome<Quantizer>);
@@ -157,6 +163,16 @@ pub(crate) fn of_any_family(
     Ok(None)
 }
 
+/// The quantizer `name` that is a layer itself: its arguments are the layer's own keys.
+pub(crate) fn of_layer(config: &Config<'_>, name: &str, family: Family, facts: &Facts) -> Outcome<Quantizer> {
+    let Some((_, _, build)) = family.entries().iter().find(|(own, ..)| *own == name) else {
+        return Err(unknown(config, "class_name", name, family));
+    };
+    let quantizer = build(config, Around::new(Use::Activation, facts))?;
+    quantizer.suits_activations(config)?;
+    Ok(quantizer)
+}
+
 fn find(
     config: &Config<'_>,
     key: &str,
@@ -170,8 +186,7 @@ fn find(
     };
     let map = spec.arguments(names).map_err(|text| config.error(format!("'{key}': {name}: {text}")))?;
     let inner = config.nested(format!("{}, {key} {name}", config.layer()), &map);
-    let around = Around { of, version3: facts.generation == Generation::Keras3 };
-    let quantizer = build(&inner, around)?;
+    let quantizer = build(&inner, Around::new(of, facts))?;
     inner.finish()?;
     if of == Use::Activation {
         quantizer.suits_activations(&inner)?;

@@ -180,6 +180,10 @@ fn common(config: &Config<'_>) -> Outcome<()> {
 }
 
 fn bits(config: &Config<'_>, default: i64, least: u8) -> Outcome<u8> {
+    // The default is for a text that leaves the argument out, not for one that says None.
+    if config.has("bits") && config.get("bits").is_none() {
+        return Err(config.expected("bits", "an integer", &Value::Null));
+    }
     let bits = config.integer("bits", default)?;
     match u8::try_from(bits) {
         Ok(bits) if (least..=32).contains(&bits) => Ok(bits),

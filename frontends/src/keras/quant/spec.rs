@@ -120,8 +120,10 @@ fn split(text: &str) -> Vec<String> {
         }
         part.push(c);
     }
-    parts.push(part);
-    parts.retain(|part| !part.trim().is_empty());
+    // Python allows one comma at the end.
+    if !part.trim().is_empty() {
+        parts.push(part);
+    }
     parts
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use unfloat_ir::Diagnostic;
 
-use super::{Assigned, Content, Leaf, Owner, Wants, leaves, variable_name};
+use super::{Assigned, Content, Leaf, Owner, Slot, Wants, leaves, variable_name};
 use crate::keras::container::WeightSource;
 use crate::keras::container::store::{chunked_strings, join};
 use crate::keras::problem::{Annotate, clip, error, warning};
@@ -235,12 +235,28 @@ fn in_order(owner: &Owner<'_>) -> Vec<usize> {
     trainable
 }
 
-/// The arrays of one layer in the order of its slots: as listed, unless the names are those of the slots.
+/// The arrays of one layer in the order of its slots: as listed, unless the names are those of the slots. Where several
+/// groups below the layer have variables of one name (the widths of HGQ2's quantizers, `d/d_iq/…/f`), the group tells
+/// them apart.
 fn in_slot_order<'n>(leaf: &Leaf<'_>, names: Vec<&'n str>) -> Vec<&'n str> {
-    let find = |slot: &str| {
-        let mut same = names.iter().filter(|name| variable_name(name) == slot);
-        same.next().filter(|_| same.next().is_none()).copied()
+    let find = |slot: &Slot| {
+        let same = || names.iter().copied().filter(|name| variable_name(name) == slot.name);
+        let group = slot.group.split('/').next().unwrap_or_default();
+        // The variable, the quantizer that holds it, the layer's own name for that.
+        let near = |name: &&str| {
+            name.rsplit('/').skip(1).take(2).any(|part| part.strip_suffix(group).is_some_and(ends_word))
+        };
+        only(same()).or_else(|| only(same().filter(|name| !group.is_empty() && near(name))))
     };
-    let named: Option<Vec<&str>> = leaf.wants.slots().iter().map(|slot| find(slot.name)).collect();
+    let named: Option<Vec<&str>> = leaf.wants.slots().iter().map(find).collect();
     named.unwrap_or(names)
+}
+
+fn ends_word(text: &str) -> bool {
+    text.is_empty() || text.ends_with('_')
+}
+
+/// The one item, if there is exactly one.
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    items.next().filter(|_| items.next().is_none())
 }
