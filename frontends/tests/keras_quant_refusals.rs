@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use unfloat_frontends::keras::{Imported, KerasOptions, LarqWeights, ModelFile, import};
+use unfloat_frontends::keras::{Imported, KerasOptions, LarqWeights, LayerMap, ModelFile, import};
 use unfloat_ir::{Diagnostics, Severity};
 
 fn read(name: &str) -> Vec<u8> {
@@ -123,6 +123,62 @@ fn the_doubt_about_larq_s_weights_is_said_where_it_matters() {
     assert_eq!(warned("larq/dorefa_weights_quantized.h5", Some(LarqWeights::Quantized)), 0);
     assert_eq!(warned("larq/mlp.h5", None), 0, "signs give back what they made");
     assert_eq!(warned("larq/dorefa_activations.h5", None), 0);
+}
+
+#[test]
+fn a_quantizer_of_larq_may_be_a_layer() {
+    let layer = |class: &str, config: Value| json!({"class_name": class, "config": config});
+    let model = chain(&[
+        layer("SteSign", json!({"clip_value": 1.0})),
+        layer("Larq>DoReFa", json!({"k_bit": 3, "mode": "activations"})),
+        layer("SteTern", json!({"threshold_value": 0.1, "clip_value": 1.0})),
+        layer("NoOp", json!({"precision": 1})),
+    ]);
+    let imported = try_import(model.to_string().into_bytes(), None, &KerasOptions::default());
+    let graph = imported.unwrap_or_else(|e| panic!("{e}")).graph;
+    assert!(
+        graph.live_nodes().filter(|(_, node)| unfloat_ir::OpDef::name(&node.op) == "dequantize").count() >= 3
+    );
+    let batch = findings(&chain(&[layer("MagnitudeAwareSign", json!({"clip_value": 1.0}))])).to_string();
+    assert!(batch.contains("l0") && batch.contains("batch"), "{batch}");
+}
+
+#[test]
+fn what_hgq_has_and_we_have_not_is_not_said_to_be_a_plain_layer() {
+    let said = findings(&chain(&[json!({"class_name": "hgq>QMaxPooling2D", "config": {}})])).to_string();
+    assert!(
+        said.contains("QMaxPooling2D") && said.contains("Quantizer") && !said.contains("--layer-map"),
+        "{said}"
+    );
+}
+
+#[test]
+fn arguments_that_python_would_not_take_are_refused() {
+    for wrong in [
+        activation(json!("quantized_bits(,,)")),
+        activation(json!("quantized_bits(4,,1)")),
+        activation(json!({"class_name": "quantized_bits", "config": {"bits": null}})),
+    ] {
+        assert!(findings(&chain(&[wrong])).to_string().contains("l0"));
+    }
+    let fine = chain(&[activation(json!("quantized_bits(4,1,)"))]);
+    assert!(try_import(fine.to_string().into_bytes(), None, &KerasOptions::default()).is_ok());
+}
+
+#[test]
+fn a_class_of_the_layer_map_that_no_layer_has_is_warned_of() {
+    let layer_map = LayerMap::parse("map.toml", "[Other]\nas = \"QDense\"\n").expect("a map");
+    let options = KerasOptions { layer_map, ..KerasOptions::default() };
+    let model = chain(&[activation(json!("quantized_bits(4,1)"))]);
+    let imported = try_import(model.to_string().into_bytes(), None, &options).expect("an import");
+    assert!(imported.warnings.iter().any(|w| w.message.contains("'Other'")), "{:?}", imported.warnings);
+}
+
+#[test]
+fn keras_2_files_of_tensorflow_s_own_time_raise_no_doubt_about_the_backend() {
+    let imported = try_import(read("qkeras09/convolutions.keras"), None, &KerasOptions::default());
+    let warnings = imported.expect("an import").warnings;
+    assert!(warnings.iter().all(|w| !w.message.contains("backend")), "{warnings:?}");
 }
 
 /// A small generator (Marsaglia's xorshift), so that the mutants never change.

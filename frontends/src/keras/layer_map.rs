@@ -231,6 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn what_the_file_has_is_not_set_to_something_else() {
+        let map = LayerMap::parse("m", "[A]\nas = \"Dense\"\nset = { units = 3 }\n").unwrap();
+        for (json, wanted) in [
+            (serde_json::json!({"units": 3}), true),
+            (serde_json::json!({"units": null}), true),
+            (serde_json::json!({"units": 4}), false),
+        ] {
+            let Value::Object(mut config) = json else { unreachable!() };
+            let done = map.replace(&mut "A".to_owned(), &mut config, &mut Seen::new());
+            assert_eq!(done.is_ok(), wanted, "{done:?}");
+        }
+    }
+
+    #[test]
+    fn a_problem_says_its_line_and_the_nearest_layer() {
+        let text = |text: &str| LayerMap::parse("m", text).unwrap_err().to_string();
+        assert!(text("[A]\nas = \"Dense\"\nas = \"Dense\"\n").contains("line 3"));
+        assert!(text("[A]\n").contains("'as' is missing"));
+        assert!(text("[A]\nas = \"ternarydense\"\n").contains("nearest: TernaryDense"));
+    }
+
+    #[test]
     fn all_that_is_wrong_is_said_at_once() {
         let problems =
             LayerMap::parse("m", "[A]\nas = 1\n[B]\nas = \"Nothing\"\n[C]\nas = \"Dense\"\n").unwrap_err();

@@ -75,6 +75,35 @@ fn names_decide_where_they_tell_the_layer() {
     assert_eq!(found.arrays[&vec![0, 1]], ["block/block/d/kernel", "block/block/d/bias"]);
 }
 
+/// HGQ2's `.h5`: trainable variables of all quantizers first, so that neither the order nor the last name tells them.
+#[test]
+fn groups_tell_variables_of_one_name_apart() {
+    let slots = vec![
+        Slot::trainable("kernel"),
+        Slot::fixed("beta"),
+        Slot::within("iq/quantizer", "f"),
+        Slot::within("iq/quantizer", "k"),
+        Slot::within("kq/quantizer", "b"),
+        Slot::within("kq/quantizer", "k"),
+    ];
+    // The layer's own name ends as a group does.
+    let model = [owner(&[0], "a_kq", "hgq>QDense", Content::Leaf(Wants::Slots(slots)))];
+    let names = [
+        "a_kq/kernel",
+        "a_kq/a_kq_iq/fixed_1/f",
+        "a_kq/a_kq_kq/fixed_2/b",
+        "a_kq/beta",
+        "a_kq/a_kq_iq/fixed_1/k",
+        "a_kq/a_kq_kq/fixed_2/k",
+    ];
+    let store =
+        MemoryStore::default().list("", "layer_names", &["a_kq"]).list("a_kq", "weight_names", &names);
+    let found = assign(&source(store, Scheme::Legacy), &model, true);
+    assert_eq!(texts(&found), Vec::<String>::new());
+    let wanted: Vec<String> = [0, 3, 1, 4, 2, 5].iter().map(|i| format!("a_kq/{}", names[*i])).collect();
+    assert_eq!(found.arrays[&vec![0]], wanted);
+}
+
 #[test]
 fn split_lists_are_joined() {
     let store = MemoryStore::default()
