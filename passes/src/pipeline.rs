@@ -50,10 +50,26 @@ static PIPELINES: &[PipelineInfo] = &[
     },
     PipelineInfo {
         name: "quantize",
-        summary: "what a folded float graph goes through with a recipe: fake-quantized",
+        summary: "what a folded float graph goes through with a recipe: fake-quantized, then integers",
         passes: &[
             "quantize",
             // Equal scales and codes of several layers.
+            "common-subexpressions",
+            "dead-code",
+            "integerize",
+            "clean-up",
+            "common-subexpressions",
+            "dead-code",
+        ],
+    },
+    PipelineInfo {
+        name: "integers",
+        summary: "what a folded graph with quantizers of its own goes through: integers",
+        passes: &[
+            "integerize",
+            // Moves of codes that met.
+            "clean-up",
+            // Equal weights, tables and multipliers.
             "common-subexpressions",
             "dead-code",
         ],

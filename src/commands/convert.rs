@@ -31,7 +31,13 @@ pub fn run(args: &Convert) -> CommandResult {
     let options = RunOptions { validate: !args.no_validate, ..RunOptions::default() };
     let mut passes = run_pipeline(&mut graph, &pipeline("import")?, &options, &mut warnings)?;
     let quantization = match &request {
-        None => None,
+        None => {
+            // What a source quantized becomes integers; there is nothing to do in a float model.
+            passes
+                .passes
+                .extend(run_pipeline(&mut graph, &pipeline("integers")?, &options, &mut warnings)?.passes);
+            None
+        }
         Some(request) => {
             let quantization = quantize(graph, request, &options, args)?;
             passes.passes.extend(quantization.quantized.passes.passes.iter().cloned());
