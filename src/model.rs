@@ -53,7 +53,7 @@ impl Subject {
         samples::random(&self.input_types(), count, samples::SEED)
     }
 
-    /// Runs samples: in the fast executor, in the reference evaluator where a value is no float, or as emitted.
+    /// Runs samples: in the fast executor, in the reference evaluator where floats and integers mix, or as emitted.
     pub fn run(&self, inputs: &Batch, threads: usize) -> Result<Batch, Diagnostics> {
         let data = match self {
             Subject::Graph(graph) => {
@@ -62,10 +62,8 @@ impl Subject {
                     return during("running the samples", || by_reference(&graph, inputs));
                 }
                 let plan = Plan::new(&graph, &PlanOptions::default())?;
-                let floats = inputs.floats();
-                let slices: Vec<&[f32]> = floats.iter().map(|v| v.as_ref()).collect();
-                let results = during("running the samples", || plan.run(&slices, inputs.count, threads))?;
-                results.into_iter().map(Data::F32).collect()
+                let data: Vec<&Data> = inputs.data.iter().collect();
+                during("running the samples", || plan.run_data(&data, inputs.count, threads))?
             }
             Subject::Artefact(artefact) => {
                 let what = format!("compiling and running the emitted {}", artefact.backend.info().name);
