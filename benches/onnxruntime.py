@@ -2,6 +2,7 @@
 
 usage: onnxruntime.py MODEL.onnx [--batch N] [--threads T] [--rounds R] [--serve]
        onnxruntime.py MODEL.onnx --cifar10-cnn WEIGHTS.npz     write the benchmark network first
+       onnxruntime.py MODEL.onnx --quantize OUT.onnx           quantize it: static QDQ, one scale per channel
        onnxruntime.py MODEL.onnx --run IN.npy OUT.npy          run it once; IN is channels-last
 
 Needs Python packages: onnxruntime==1.31.1 numpy (and onnx for --cifar10-cnn).
@@ -85,6 +86,23 @@ def write_cifar10_cnn(path, weights_path):
     onnx.save(model, path)
 
 
+def quantize(source, target):
+    """8-bit weights with a scale per channel and 8-bit activations, calibrated on random images."""
+    import numpy as np
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Images(CalibrationDataReader):
+        def __init__(self):
+            rng = np.random.default_rng(1)
+            self.rest = iter([{"input": rng.random((1, 3, 32, 32), dtype=np.float32)} for _ in range(64)])
+
+        def get_next(self):
+            return next(self.rest, None)
+
+    types = dict(activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    quantize_static(source, target, Images(), quant_format=QuantFormat.QDQ, per_channel=True, **types)
+
+
 def make_round(path, batch, threads):
     """A function that runs one round and returns images per second."""
     import numpy as np
@@ -131,10 +149,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--serve", action="store_true")
     parser.add_argument("--cifar10-cnn", metavar="WEIGHTS", help="write the benchmark network to MODEL and stop")
+    parser.add_argument("--quantize", metavar="OUT", help="write the model quantized to OUT and stop")
     parser.add_argument("--run", nargs=2, metavar=("IN", "OUT"), help="run the model on IN, write OUT and stop")
     args = parser.parse_args()
     if args.cifar10_cnn:
         write_cifar10_cnn(args.model, args.cifar10_cnn)
+        return
+    if args.quantize:
+        quantize(args.model, args.quantize)
         return
     if args.run:
         run_once(args.model, *args.run)

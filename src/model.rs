@@ -107,7 +107,7 @@ impl Subject {
         Err(fault(text).help("split the samples over several runs").into())
     }
 
-    /// Runs samples: in the fast executor, in the reference evaluator where a value is no float, or as emitted.
+    /// Runs samples: in the fast executor, in the reference evaluator where floats and integers mix, or as emitted.
     pub fn run(&self, inputs: &Batch, threads: usize) -> Result<Batch, Diagnostics> {
         self.check_room(inputs)?;
         let data = match self {
@@ -118,10 +118,8 @@ impl Subject {
                 }
                 let options = PlanOptions { max_batch: inputs.count.max(1), ..PlanOptions::default() };
                 let plan = Plan::new(&graph, &options)?;
-                let floats = inputs.floats();
-                let slices: Vec<&[f32]> = floats.iter().map(|v| v.as_ref()).collect();
-                let results = during("running the samples", || plan.run(&slices, inputs.count, threads))?;
-                results.into_iter().map(Data::F32).collect()
+                let data: Vec<&Data> = inputs.data.iter().collect();
+                during("running the samples", || plan.run_data(&data, inputs.count, threads))?
             }
             Subject::Artefact(artefact) => {
                 let what = format!("compiling and running the emitted {}", artefact.backend.info().name);

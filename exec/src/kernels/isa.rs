@@ -82,6 +82,11 @@ impl Isa {
         }
     }
 
+    /// Whether its kernels may use AVX2, as those of AVX-512 may, too.
+    pub(crate) fn has_avx2(self) -> bool {
+        self.0 != Level::Portable
+    }
+
     pub(crate) fn level(self) -> Level {
         self.0
     }

@@ -22,6 +22,7 @@ mod dense;
 mod depthwise;
 mod elementwise;
 mod error;
+pub mod int;
 mod isa;
 mod math;
 mod packed;

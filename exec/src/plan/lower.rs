@@ -2,7 +2,7 @@
 
 use super::place::place;
 use super::step::{FILL, Work};
-use super::{Plan, PlanOptions};
+use super::{FloatPlan, PlanOptions};
 use crate::kernels::{self, Activation, ConvShape, ConvTransposeShape, KernelError, PoolKind, PoolShape};
 use std::collections::BTreeMap;
 use unfloat_ir::arena::Handle;
@@ -13,7 +13,7 @@ use unfloat_ir::{
     Diagnostic, Diagnostics, Graph, Location, Node, NodeId, Op, OpDef, Tensor, TensorType, ValueId,
 };
 
-pub(super) fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, Diagnostics> {
+pub(super) fn plan(graph: &Graph, options: &PlanOptions) -> Result<FloatPlan, Diagnostics> {
     let graph = &*graph.decoded()?;
     check_floats(graph)?;
     let lowering = Lowering { graph, options, users: graph.users() };
@@ -371,13 +371,13 @@ fn unary(f: Unary) -> Work {
 }
 
 /// The extents, as three, and the channels of a channels-last map with `spatial` axes.
-fn channels_last(ty: &TensorType, spatial: usize) -> Option<([usize; 3], usize)> {
+pub(super) fn channels_last(ty: &TensorType, spatial: usize) -> Option<([usize; 3], usize)> {
     let fits = spatial <= 3 && ty.rank() == spatial + 1 && ty.layout.is_channels_last();
     fits.then(|| (three(&ty.shape[..spatial], 1), ty.shape[spatial]))
 }
 
 /// One to three numbers as three, with `fill` in front.
-fn three(values: &[usize], fill: usize) -> [usize; 3] {
+pub(super) fn three(values: &[usize], fill: usize) -> [usize; 3] {
     let mut all = [fill; 3];
     all[3 - values.len().min(3)..].copy_from_slice(&values[..values.len().min(3)]);
     all

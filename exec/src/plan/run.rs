@@ -1,19 +1,20 @@
 //! Running a plan: chunks of samples, threads over chunks.
 
+use super::arena::Halves;
 use super::step::{Place, Segment, Source, Step};
-use super::{Plan, kernel_fault};
+use super::{FloatPlan, kernel_fault};
 use crate::kernels::{AlignedBuffer, Isa};
 use unfloat_ir::{Diagnostic, Diagnostics, Location};
 
 /// The buffers of one thread.
-pub struct Workspace {
+pub(super) struct Buffers {
     local: AlignedBuffer,
     shared: AlignedBuffer,
     scratch: AlignedBuffer,
 }
 
-impl Workspace {
-    pub(super) fn new(plan: &Plan) -> Self {
+impl Buffers {
+    pub(super) fn new(plan: &FloatPlan) -> Self {
         Self {
             local: AlignedBuffer::zeroed(plan.local_len * plan.group),
             shared: AlignedBuffer::zeroed(plan.shared_len * plan.chunk),
@@ -30,7 +31,7 @@ struct Task<'o> {
 }
 
 pub(super) fn run(
-    plan: &Plan,
+    plan: &FloatPlan,
     inputs: &[&[f32]],
     batch: usize,
     threads: usize,
@@ -38,7 +39,7 @@ pub(super) fn run(
     let chunk = plan.chunk.min(batch.div_ceil(threads.max(1))).max(1);
     let threads = threads.clamp(1, batch.div_ceil(chunk).max(1));
     if threads == 1 {
-        return run_in(plan, &mut Workspace::new(plan), inputs, batch);
+        return run_in(plan, &mut Buffers::new(plan), inputs, batch);
     }
     check(plan, inputs, batch)?;
     let mut results = buffers(plan, batch);
@@ -48,7 +49,7 @@ pub(super) fn run(
     }
     let faults: Vec<Diagnostics> = std::thread::scope(|scope| {
         let work = |queue: Vec<Task>| {
-            let mut workspace = Workspace::new(plan);
+            let mut workspace = Buffers::new(plan);
             queue.into_iter().try_for_each(|task| run_task(plan, &mut workspace, inputs, task))
         };
         let handles: Vec<_> = queues.into_iter().map(|queue| scope.spawn(move || work(queue))).collect();
@@ -62,8 +63,8 @@ pub(super) fn run(
 }
 
 pub(super) fn run_in(
-    plan: &Plan,
-    workspace: &mut Workspace,
+    plan: &FloatPlan,
+    workspace: &mut Buffers,
     inputs: &[&[f32]],
     batch: usize,
 ) -> Result<Vec<Vec<f32>>, Diagnostics> {
@@ -75,11 +76,11 @@ pub(super) fn run_in(
     Ok(results)
 }
 
-fn buffers(plan: &Plan, batch: usize) -> Vec<Vec<f32>> {
+fn buffers(plan: &FloatPlan, batch: usize) -> Vec<Vec<f32>> {
     plan.outputs.iter().map(|o| vec![0.0; o.1 * batch]).collect()
 }
 
-fn tasks<'o>(plan: &Plan, results: &'o mut [Vec<f32>], batch: usize, chunk: usize) -> Vec<Task<'o>> {
+fn tasks<'o>(plan: &FloatPlan, results: &'o mut [Vec<f32>], batch: usize, chunk: usize) -> Vec<Task<'o>> {
     let mut rest: Vec<&mut [f32]> = results.iter_mut().map(Vec::as_mut_slice).collect();
     let starts = (0..batch).step_by(chunk);
     starts
@@ -95,7 +96,7 @@ fn tasks<'o>(plan: &Plan, results: &'o mut [Vec<f32>], batch: usize, chunk: usiz
         .collect()
 }
 
-fn check(plan: &Plan, inputs: &[&[f32]], batch: usize) -> Result<(), Diagnostics> {
+fn check(plan: &FloatPlan, inputs: &[&[f32]], batch: usize) -> Result<(), Diagnostics> {
     let mut found = Diagnostics::new();
     if inputs.len() != plan.inputs.len() {
         let text = format!("the model has {} inputs, {} were given", plan.inputs.len(), inputs.len());
@@ -112,12 +113,12 @@ fn check(plan: &Plan, inputs: &[&[f32]], batch: usize) -> Result<(), Diagnostics
 }
 
 fn run_task(
-    plan: &Plan,
-    workspace: &mut Workspace,
+    plan: &FloatPlan,
+    workspace: &mut Buffers,
     inputs: &[&[f32]],
     task: Task,
 ) -> Result<(), Diagnostics> {
-    let Workspace { local, shared, scratch } = workspace;
+    let Buffers { local, shared, scratch } = workspace;
     let chunk = Chunk { plan, inputs, start: task.start };
     for segment in &plan.segments {
         match segment {
@@ -154,31 +155,12 @@ fn run_task(
 }
 
 struct Chunk<'a> {
-    plan: &'a Plan,
+    plan: &'a FloatPlan,
     inputs: &'a [&'a [f32]],
     start: usize,
 }
 
-/// An arena with a hole: what is being written is left out, so that the rest can be read.
-struct Halves<'a> {
-    low: &'a [f32],
-    high: &'a [f32],
-    /// Where `high` begins in the arena.
-    resume: usize,
-}
-
-impl<'a> Halves<'a> {
-    fn of(arena: &'a [f32]) -> Self {
-        Self { low: arena, high: &[], resume: arena.len() }
-    }
-    fn split(arena: &'a mut [f32], from: usize, len: usize) -> (Self, &'a mut [f32]) {
-        let (low, rest) = arena.split_at_mut(from);
-        let (hole, high) = rest.split_at_mut(len);
-        (Self { low, high, resume: from + len }, hole)
-    }
-    fn slice(&self, from: usize, len: usize) -> &'a [f32] {
-        if from >= self.resume { &self.high[from - self.resume..][..len] } else { &self.low[from..][..len] }
-    }
+impl<'a> Halves<'a, f32> {
     /// The values of `count` samples from `sample` on; `self` is the shared arena.
     fn source(
         &self,
@@ -186,7 +168,7 @@ impl<'a> Halves<'a> {
         source: &'a Source,
         sample: usize,
         count: usize,
-        local: &Halves<'a>,
+        local: &Halves<'a, f32>,
     ) -> &'a [f32] {
         match source {
             Source::Input(i) => {

@@ -220,14 +220,17 @@ fn constants_go_through_layers_as_samples_do() {
 }
 
 #[test]
-fn ports_that_are_no_floats_are_refused() {
+fn types_that_are_neither_floats_nor_integers_are_refused() {
     let mut g = Graph::new("t");
-    let ty = TensorType::new(unfloat_ir::ElemType::signed(8), [2], Layout::channels_last(0));
+    let elem = unfloat_ir::ElemType::Fixed(unfloat_ir::Q { signed: true, width: 8, frac: 4 });
+    let ty = TensorType::new(elem, [2], Layout::channels_last(0));
     let c = g.add_const("codes", Tensor::codes(ty.clone(), [1, 2]));
     g.add_input("x", ty);
     g.add_output("y", c);
     let error = Plan::new(&g, &PlanOptions::default()).err().unwrap().to_string();
-    assert!(error.contains("`codes` is i8[2] c; only floats") && error.contains("`x` is i8[2] c"), "{error}");
+    assert!(!Plan::takes(&g));
+    assert!(error.contains("`codes` is fixed<8,4>[2] c; only floats and integers"), "{error}");
+    assert!(error.contains("`x` is fixed<8,4>[2] c"), "{error}");
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Evaluator for Reference {
     }
 }
 
-/// The native executor; reference evaluation for graphs that hold anything but floats.
+/// The native executor; reference evaluation for graphs in which floats and integers mix.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Native;
 
@@ -80,9 +80,9 @@ impl Evaluator for Native {
         let types: Vec<_> = wanted.iter().map(|&v| graph.ty(v).clone()).collect();
         Ok(Box::new(move |sample| {
             unfloat_exec::reference::check_inputs(graph, sample)?;
-            let inputs: Vec<&[f32]> = sample.iter().filter_map(|t| t.as_f32()).collect();
-            let values = plan.run_in(&mut workspace, &inputs, 1)?.into_iter().skip(shown);
-            let tensor = |(ty, v): (&TensorType, Vec<f32>)| Tensor { ty: ty.clone(), data: Data::F32(v) };
+            let inputs: Vec<&Data> = sample.iter().map(|t| &t.data).collect();
+            let values = plan.run_data_in(&mut workspace, &inputs, 1)?.into_iter().skip(shown);
+            let tensor = |(ty, data): (&TensorType, Data)| Tensor { ty: ty.clone(), data };
             Ok(types.iter().zip(values).map(tensor).map(Arc::new).collect())
         }))
     }

@@ -1,0 +1,287 @@
+//! A weight matrix of integers [out, in], packed, and what happens to its sums.
+//!
+//! In: inputs of 16 bits, whose place each [`Segment`] tells; the range that inputs have. Out: codes. Panels of 8 or 16
+//! output channels hold the weights of each pair of inputs together. Where the whole sum fits 32 bits, so do registers;
+//! where it does not, inputs are cut into blocks whose sums do, which are added up in 64 bits. Refused (nothing is
+//! built): weights beyond 16 bits, and pairs whose own sum leaves 32 bits.
+
+use super::super::isa::Isa;
+use super::super::tile::split;
+use super::post::{LANES, Post, Rows as Codes};
+use super::tile::{MOST, Segment, Tile, TileFn, tiles};
+use super::word::AlignedBytes;
+
+/// Channels that one tile covers.
+#[derive(Clone, Copy, Debug)]
+struct Panel {
+    /// Vectors of channels, 1 or 2.
+    nv: usize,
+    /// The first channel.
+    first: usize,
+    /// Channels in use.
+    cols: usize,
+    /// Offset of its weights, in weights.
+    weights: usize,
+}
+
+/// Inputs whose sums fit 32 bits.
+#[derive(Clone, Debug)]
+struct Block {
+    segments: Vec<Segment>,
+    /// The first pair.
+    first: usize,
+}
+
+/// Weights with what happens to their sums.
+#[derive(Clone, Debug)]
+pub(crate) struct Product {
+    isa: Isa,
+    panels: Vec<Panel>,
+    blocks: Vec<Block>,
+    weights: AlignedBytes,
+    /// Whether weights are 8 bits wide.
+    bytes: bool,
+    /// What the sum of each channel begins with; the low 32 bits of it, and all.
+    start: Vec<i32>,
+    start64: Vec<i64>,
+    /// Whether sums need 64 bits.
+    wide: bool,
+    post: Post,
+    /// Inputs from a pixel's address to behind its last one.
+    reach: usize,
+}
+
+/// Rows of pixels for one call of [`Product::run`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    /// Pixels in a row.
+    pub pixels: usize,
+    /// Distance of pixels in the input.
+    pub a_stride: usize,
+    /// Distance of pixels in the output.
+    pub c_stride: usize,
+    /// Further axes, (count, distance in the input, distance in the output), innermost first.
+    pub outer: [(usize, usize, usize); 2],
+}
+
+/// A matrix to be packed.
+pub(crate) struct Matrix<'a> {
+    /// [out, in].
+    pub weights: &'a [i64],
+    /// Numbers of inputs that lie together, with the offset of the first.
+    pub runs: &'a [(usize, usize)],
+    /// What each sum begins with.
+    pub start: &'a [i64],
+    /// The least and the greatest input.
+    pub inputs: (i64, i64),
+    /// Whether every final sum fits 32 bits.
+    pub fits: bool,
+}
+
+/// Bytes of 16-bit weights from which on 8 bits are better, where they suffice: memory is then the limit.
+const LARGE: usize = 256 * 1024;
+
+impl Product {
+    /// Nothing where it cannot be packed.
+    pub fn new(isa: Isa, matrix: &Matrix, post: Post) -> Option<Product> {
+        let out = post.channels();
+        let inputs: usize = matrix.runs.iter().map(|r| r.1).sum();
+        assert_eq!(matrix.weights.len(), out * inputs, "packed weights");
+        let (least, most) =
+            matrix.weights.iter().fold((0, 0), |(lo, hi): (i64, i64), &w| (lo.min(w), hi.max(w)));
+        if least < i16::MIN.into() || most > i16::MAX.into() {
+            return None;
+        }
+        let segments: Vec<Segment> =
+            matrix.runs.iter().map(|&(offset, n)| Segment { offset, pairs: n.div_ceil(2) }).collect();
+        let pairs: usize = segments.iter().map(|s| s.pairs).sum();
+        let bytes = least >= i8::MIN.into() && most <= i8::MAX.into() && out * pairs * 4 > LARGE;
+        let blocks = match matrix.fits {
+            true => vec![Block { segments: segments.clone(), first: 0 }],
+            false => blocks(matrix, &segments)?,
+        };
+        let panels = panels(out, pairs);
+        let channels = out.next_multiple_of(2 * LANES);
+        let mut start64 = matrix.start.to_vec();
+        start64.resize(channels, 0);
+        let mut product = Product {
+            isa,
+            blocks,
+            weights: AlignedBytes::zeroed(
+                panels.iter().map(|p| p.nv * LANES * pairs * 2).sum::<usize>() * if bytes { 1 } else { 2 },
+            ),
+            panels,
+            bytes,
+            start: if matrix.fits { start64.iter().map(|&b| b as i32).collect() } else { vec![0; channels] },
+            start64,
+            wide: !matrix.fits,
+            post,
+            reach: segments.iter().map(|s| s.offset + 2 * s.pairs).max().unwrap_or(0),
+        };
+        product.pack(matrix, inputs);
+        Some(product)
+    }
+
+    /// Writes the weights: for each panel, for each pair, the two weights of each channel.
+    fn pack(&mut self, matrix: &Matrix, inputs: usize) {
+        for p in &self.panels {
+            let width = p.nv * LANES;
+            for c in 0..p.cols {
+                let row = &matrix.weights[(p.first + c) * inputs..][..inputs];
+                let (mut from, mut pair) = (0, 0);
+                for &(_, n) in matrix.runs {
+                    for (k, &w) in row[from..from + n].iter().enumerate() {
+                        let at = p.weights + ((pair + k / 2) * width + c) * 2 + k % 2;
+                        match self.bytes {
+                            true => self.weights[at] = w as u8,
+                            false => {
+                                self.weights[2 * at..2 * at + 2].copy_from_slice(&(w as i16).to_ne_bytes())
+                            }
+                        }
+                    }
+                    from += n;
+                    pair += n.div_ceil(2);
+                }
+            }
+        }
+    }
+
+    /// Computes all outputs of all pixels.
+    ///
+    /// The inputs of the pixel (i, j, ...) begin at `a[a0 + its distances]`, its codes are the elements from `c0` + its
+    /// distances of `out` on.
+    pub fn run(&self, rows: Rows, a: &[i16], a0: usize, out: &mut [u8], c0: usize) {
+        let counts = rows.outer.map(|o| o.0);
+        if rows.pixels == 0 || counts.contains(&0) {
+            return;
+        }
+        // The last pixel reaches furthest: everything inside the slice, checked once for all tiles.
+        let far = rows.outer.iter().fold((rows.pixels - 1) * rows.a_stride, |far, o| far + (o.0 - 1) * o.1);
+        assert!(a0 + far + self.reach <= a.len(), "input too short for the plan");
+        let a = a.as_ptr().wrapping_add(a0);
+        for panel in &self.panels {
+            let kernels = tiles(self.isa, panel.nv, self.bytes);
+            for i1 in 0..counts[1] {
+                for i0 in 0..counts[0] {
+                    let a = a.wrapping_add(i1 * rows.outer[1].1 + i0 * rows.outer[0].1);
+                    let c = c0 + i1 * rows.outer[1].2 + i0 * rows.outer[0].2;
+                    for (first, mr) in split(rows.pixels, kernels.len()) {
+                        let to = Codes {
+                            rows: mr,
+                            width: panel.nv * LANES,
+                            cols: panel.cols,
+                            first: panel.first,
+                            at: c + first * rows.c_stride + panel.first,
+                            stride: rows.c_stride,
+                        };
+                        let a = a.wrapping_add(first * rows.a_stride);
+                        // SAFETY: the assert above bounds the inputs of every pixel, of which these are some.
+                        unsafe { self.tile(kernels[mr - 1], panel, (a, rows.a_stride), to, out) }
+                    }
+                }
+            }
+        }
+    }
+
+    /// One tile: sums, then codes.
+    ///
+    /// # Safety
+    /// `a` must be readable for [`Product::reach`] inputs at `to.rows` pixels, `a_stride` apart, and `kernel` be that of
+    /// the panel's width for as many.
+    unsafe fn tile(
+        &self,
+        kernel: TileFn,
+        panel: &Panel,
+        (a, a_stride): (*const i16, usize),
+        to: Codes,
+        out: &mut [u8],
+    ) {
+        #[repr(align(64))]
+        struct Sums([i32; MOST * 2 * LANES]);
+        let mut sums = Sums([0; MOST * 2 * LANES]);
+        let size = if self.bytes { 1 } else { 2 };
+        let mut wide = [0i64; MOST * 2 * LANES];
+        for (i, block) in self.blocks.iter().enumerate() {
+            let tile = Tile {
+                a,
+                a_stride,
+                segments: &block.segments,
+                b: self.weights[(panel.weights + block.first * to.width * 2) * size..].as_ptr(),
+                start: self.start[panel.first..][..to.width].as_ptr(),
+                sums: sums.0.as_mut_ptr(),
+            };
+            // SAFETY: the caller's contract for `a`; `weights` holds `width` pairs for each pair of inputs from
+            // `panel.weights` on, of which a block takes those from `first` on (see `new`); `start` was sliced, and the
+            // buffer holds the largest tile. The table is that of `self.isa`, which exists only where its instructions do.
+            unsafe { kernel(&tile) }
+            if self.wide {
+                let rows = wide.chunks_exact_mut(to.width).zip(sums.0.chunks_exact(to.width));
+                for (wide, sums) in rows.take(to.rows) {
+                    for (c, (wide, &sum)) in wide.iter_mut().zip(sums).enumerate() {
+                        let before = if i == 0 { self.start64[panel.first + c] } else { *wide };
+                        *wide = before.wrapping_add(sum.into());
+                    }
+                }
+            }
+        }
+        match self.wide {
+            true => self.post.run64(&wide, to, out),
+            false => self.post.run32(&sums.0, to, out),
+        }
+    }
+}
+
+/// Cuts `out` channels into panels.
+fn panels(out: usize, pairs: usize) -> Vec<Panel> {
+    let mut panels = Vec::new();
+    let (mut first, mut weights) = (0, 0);
+    while first < out {
+        let nv = if out - first > LANES { 2 } else { 1 };
+        panels.push(Panel { nv, first, cols: (nv * LANES).min(out - first), weights });
+        first += nv * LANES;
+        weights += nv * LANES * pairs * 2;
+    }
+    panels
+}
+
+/// Cuts the pairs of inputs into as few blocks as the sums of all channels allow; nothing where a pair is too much.
+fn blocks(matrix: &Matrix, segments: &[Segment]) -> Option<Vec<Block>> {
+    let inputs: usize = matrix.runs.iter().map(|r| r.1).sum();
+    let product = |w: i64| {
+        let (a, b) = (w * matrix.inputs.0, w * matrix.inputs.1);
+        (a.min(b), a.max(b))
+    };
+    let fits = |&(lo, hi): &(i64, i64)| lo >= i32::MIN.into() && hi <= i32::MAX.into();
+    let mut ranges = vec![(0i64, 0i64); matrix.start.len()];
+    let mut blocks = vec![Block { segments: Vec::new(), first: 0 }];
+    let (mut from, mut pair) = (0, 0);
+    for (s, &(_, n)) in segments.iter().zip(matrix.runs) {
+        for k in 0..s.pairs {
+            let of_pair = |c: usize| {
+                let row = &matrix.weights[c * inputs + from..][..n];
+                let both = row[2 * k..].iter().take(2).map(|&w| product(w));
+                both.fold((0, 0), |sum, p| (sum.0 + p.0, sum.1 + p.1))
+            };
+            let more: Vec<(i64, i64)> = (0..ranges.len()).map(of_pair).collect();
+            if !more.iter().all(fits) {
+                return None;
+            }
+            let sum: Vec<(i64, i64)> =
+                ranges.iter().zip(&more).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect();
+            let full = !sum.iter().all(fits);
+            if full {
+                blocks.push(Block { segments: Vec::new(), first: pair });
+            }
+            ranges = if full { more } else { sum };
+            let block = blocks.last_mut()?;
+            let offset = s.offset + 2 * k;
+            match block.segments.last_mut() {
+                Some(last) if k > 0 && last.offset + 2 * last.pairs == offset => last.pairs += 1,
+                _ => block.segments.push(Segment { offset, pairs: 1 }),
+            }
+            pair += 1;
+        }
+        from += n;
+    }
+    Some(blocks)
+}

@@ -1,0 +1,229 @@
+//! What a plan of integers is made of: steps that read some places and write one.
+
+use super::super::step::Place;
+use super::elementwise::{Binary, Dequantizer, Function};
+use crate::kernels::KernelError;
+use crate::kernels::int::{self, AlignedBytes, Code, Word, by_word, decode, encode, view, view_mut};
+use std::sync::Arc;
+use unfloat_ir::ops::ReduceFn;
+use unfloat_ir::{Data, IntType, Location, Op, OpDef, Tensor, TensorType};
+
+/// Where a step reads.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Input `n` of the graph.
+    Input(usize),
+    /// A constant of the graph, in its own word.
+    Const(Arc<AlignedBytes>),
+    /// A buffer of the plan.
+    Buffer(Place),
+}
+
+/// One node, or a node with what follows it.
+pub(super) struct Step {
+    pub work: Work,
+    pub sources: Vec<Source>,
+    pub to: Place,
+    /// Whether it takes one sample at a time.
+    pub single: bool,
+    /// For errors.
+    pub at: Location,
+}
+
+/// Steps that are run for a few samples after a few others, or one step that takes a whole chunk.
+pub(super) enum Segment {
+    Grouped(Vec<Step>),
+    Together(Box<Step>),
+}
+
+/// What a step does, on samples one after another.
+pub(super) enum Work {
+    Conv(int::Conv),
+    /// Rows of codes, as sums, through what follows sums.
+    Post {
+        post: int::Post,
+        from: Word,
+    },
+    MaxPool(int::MaxPool),
+    Function(Function),
+    Binary(Binary),
+    Quantize(int::Quantizer),
+    Dequantize(Dequantizer),
+    /// `table[x − first]`.
+    Lookup {
+        from: Word,
+        to: Word,
+        first: i64,
+        table: Vec<i64>,
+    },
+    /// Element `i` of the result, `size` bytes, is element `map[i]` of the operand, or `fill`.
+    Gather {
+        map: Vec<u32>,
+        fill: Vec<u8>,
+    },
+    /// `rows[k]` bytes of operand `k` in turn, `outer` times.
+    Concat {
+        outer: usize,
+        rows: Vec<usize>,
+    },
+    /// Over the elements `base + cell` for all cells, for each base.
+    Reduce {
+        f: ReduceFn,
+        bases: Vec<usize>,
+        cells: Vec<usize>,
+        from: Word,
+        to: Word,
+        int: IntType,
+    },
+    /// The op's own reference evaluation, one sample.
+    Reference(Reference),
+}
+
+/// An op with what its operands and its result are.
+pub(super) struct Reference {
+    pub op: Op,
+    pub inputs: Vec<(TensorType, Word)>,
+    pub out: (TensorType, Word),
+}
+
+/// In [`Work::Gather`], an element that the operand does not have.
+pub(super) const FILL: u32 = u32::MAX;
+
+impl Work {
+    /// Bytes of scratch memory.
+    pub fn scratch_len(&self) -> usize {
+        match self {
+            Work::Conv(conv) => conv.scratch_len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether the weights are read so much more slowly than the sample that samples should share them.
+    pub fn wants_company(&self) -> bool {
+        match self {
+            Work::Conv(conv) => conv.wants_company(),
+            _ => false,
+        }
+    }
+
+    /// Runs on `batch` samples.
+    pub fn run(
+        &self,
+        batch: usize,
+        from: &[&[u8]],
+        to: &mut [u8],
+        scratch: &mut [u8],
+    ) -> Result<(), KernelError> {
+        let x: &[u8] = from.first().copied().unwrap_or(&[]);
+        match self {
+            Work::Conv(conv) => conv.run(batch, x, to, scratch),
+            Work::Post { post, from } => post.run(*from, x, to),
+            Work::MaxPool(pool) => pool.run(batch, x, to),
+            Work::Function(f) => f.run(x, to),
+            Work::Binary(f) => f.run(batch, x, from.get(1).copied().unwrap_or(&[]), to),
+            Work::Quantize(q) => q.run(view(x), to),
+            Work::Dequantize(d) => d.run(x, view_mut(to)),
+            Work::Lookup { from, to: word, first, table } => {
+                by_word!(*from, T => looked_up::<T>(view(x), *first, table, *word, to), Ok(()))
+            }
+            Work::Gather { map, fill } => {
+                let len = x.len().checked_div(batch).unwrap_or(0);
+                for (s, to) in to.chunks_exact_mut((map.len() * fill.len()).max(1)).enumerate() {
+                    gather(map, fill, &x[s * len..(s + 1) * len], to);
+                }
+                Ok(())
+            }
+            Work::Concat { outer, rows } => {
+                let mut to = to;
+                for i in 0..batch * outer {
+                    for (part, &n) in from.iter().zip(rows) {
+                        let (row, rest) = to.split_at_mut(n);
+                        row.copy_from_slice(&part[i * n..(i + 1) * n]);
+                        to = rest;
+                    }
+                }
+                Ok(())
+            }
+            Work::Reduce { f, bases, cells, from, to: word, int } => {
+                let (len, out) = (x.len() / batch, to.len() / batch);
+                for (x, to) in x.chunks_exact(len.max(1)).zip(to.chunks_exact_mut(out.max(1))) {
+                    let y: Vec<i64> =
+                        by_word!(*from, T => reduced::<T>(view(x), *f, bases, cells), Vec::new());
+                    let y: Vec<i64> = y.into_iter().map(|y| int.wrap(y)).collect();
+                    encode(&y, *word, to)?;
+                }
+                Ok(())
+            }
+            Work::Reference(reference) => reference.run(from, to),
+        }
+    }
+}
+
+fn gather(map: &[u32], fill: &[u8], from: &[u8], to: &mut [u8]) {
+    let n = fill.len();
+    for (y, &i) in to.chunks_exact_mut(n).zip(map) {
+        y.copy_from_slice(if i == FILL { fill } else { &from[i as usize * n..][..n] });
+    }
+}
+
+fn looked_up<T: Code>(
+    x: &[T],
+    first: i64,
+    table: &[i64],
+    word: Word,
+    to: &mut [u8],
+) -> Result<(), KernelError> {
+    let mut codes = [0; 256];
+    for (x, to) in x.chunks(codes.len()).zip(to.chunks_mut(codes.len() * word.bytes())) {
+        for (y, &x) in codes.iter_mut().zip(x) {
+            let entry = usize::try_from(x.get() - first).ok().and_then(|i| table.get(i));
+            *y = *entry
+                .ok_or_else(|| KernelError::Shape(format!("the table has no entry for {}", x.get())))?;
+        }
+        encode(&codes[..x.len()], word, to)?;
+    }
+    Ok(())
+}
+
+fn reduced<T: Code>(x: &[T], f: ReduceFn, bases: &[usize], cells: &[usize]) -> Vec<i64> {
+    let of = |&base: &usize| {
+        let values = cells.iter().map(|c| x[base + c].get());
+        match f {
+            ReduceFn::Max => values.max().unwrap_or(0),
+            ReduceFn::Min => values.min().unwrap_or(0),
+            ReduceFn::Prod => values.fold(1, i64::wrapping_mul),
+            ReduceFn::SumSquare => values.map(|v| v.wrapping_mul(v)).fold(0, i64::wrapping_add),
+            ReduceFn::Sum | ReduceFn::Mean => values.fold(0, i64::wrapping_add),
+        }
+    };
+    bases.iter().map(of).collect()
+}
+
+impl Reference {
+    fn run(&self, from: &[&[u8]], to: &mut [u8]) -> Result<(), KernelError> {
+        let fault = |text: String| KernelError::Shape(format!("{}: {text}", self.op.name()));
+        let mut operands = Vec::with_capacity(from.len());
+        for ((ty, word), x) in self.inputs.iter().zip(from) {
+            let data = match word {
+                Word::F32 => Data::F32(view::<f32>(x).to_vec()),
+                word => {
+                    let mut codes = vec![0; ty.shape.num_elements()];
+                    decode(*word, x, &mut codes)?;
+                    Data::from_codes(&ty.elem, codes)
+                }
+            };
+            operands.push(Tensor { ty: ty.clone(), data });
+        }
+        let operands: Vec<&Tensor> = operands.iter().collect();
+        let (ty, word) = &self.out;
+        match (self.op.eval(&operands, ty).map_err(|e| fault(e.to_string()))?, word) {
+            (Data::F32(y), Word::F32) if y.len() * 4 == to.len() => view_mut(to).copy_from_slice(&y),
+            (Data::F32(_), _) | (_, Word::F32) => return Err(fault(format!("the result is not {ty}"))),
+            (y, word) => {
+                let codes: Vec<i64> = (0..y.len()).filter_map(|i| y.code(i)).collect();
+                encode(&codes, *word, to)?;
+            }
+        }
+        Ok(())
+    }
+}
