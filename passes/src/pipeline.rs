@@ -1,6 +1,5 @@
 //! Pipelines: named orders of passes, and how they are run.
 
-use crate::analysis::memory;
 use crate::pass::{PassCall, PassCx, parse_calls};
 use crate::recipe::resolved::Resolved;
 use crate::report::{Evidence, PassReport, Report};
@@ -118,15 +117,13 @@ impl Default for RunOptions<'_> {
 /// Runs passes in order: pass, then [`verify`] at the stage reached, then [`validate`].
 ///
 /// Stops at the first pass that fails, is applied too early, makes a graph that does not verify or breaks its
-/// claim; the graph is then as it was before that pass. Refuses a graph whose values need too much memory
-/// ([`memory::check`]). Findings that do not stop the work go to `warnings`.
+/// claim; the graph is then as it was before that pass. Findings that do not stop the work go to `warnings`.
 pub fn run_pipeline(
     graph: &mut Graph,
     calls: &[PassCall],
     options: &RunOptions,
     warnings: &mut Diagnostics,
 ) -> Result<Report, Diagnostics> {
-    memory::check(graph)?;
     let mut report = Report { validated: options.validate, passes: Vec::new() };
     for call in calls {
         let before = graph.clone();

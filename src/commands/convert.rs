@@ -14,6 +14,7 @@ use std::path::Path;
 use unfloat_backends::process::TempDir;
 use unfloat_backends::{Backend, Manifest, Options, OutDir, backend, namer};
 use unfloat_ir::{Diagnostic, Diagnostics, Graph};
+use unfloat_passes::analysis::memory;
 use unfloat_passes::calibrate::report::Cost;
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
 use unfloat_passes::report::Report;
@@ -26,6 +27,7 @@ pub fn run(args: &Convert) -> CommandResult {
     let emitters = emitters(args)?;
     let request = Request::of(&args.quantization)?;
     let (mut graph, source) = load_with_source(&args.model, &args.import)?;
+    memory::check(&graph)?;
     graph.name = name(args, &graph);
     let mut warnings = Diagnostics::new();
     let options = RunOptions { validate: !args.no_validate, ..RunOptions::default() };

@@ -1,7 +1,8 @@
 //! How much memory one sample needs, before it is run.
 //!
 //! In: a graph. Out: the most bytes that its values take at once when nodes run in order and a value is dropped behind
-//! its last reader, constants left out, and the node at which that is. [`check`] refuses graphs that need more than
+//! its last reader, and the node at which that is. What depends on constants alone is left out: who evaluates it has a limit
+//! of its own. [`check`] refuses graphs that need more than
 //! [`MAX_LIVE_BYTES`]: a three-line file can ask for more than any machine has.
 
 use unfloat_ir::arena::Handle;
@@ -31,15 +32,22 @@ pub fn peak(graph: &Graph) -> (u64, Option<&Node>) {
     let mut readers = vec![0usize; graph.num_values()];
     graph.live_nodes().flat_map(|(_, n)| &n.inputs).for_each(|v| readers[v.index()] += 1);
     graph.outputs().iter().for_each(|o| readers[o.value.index()] += 1);
-    let counts = |v: ValueId| !matches!(graph.value(v).def, Def::Const(_));
+    let mut constant = vec![false; graph.num_values()];
+    for (id, value) in graph.values() {
+        constant[id.index()] = matches!(value.def, Def::Const(_));
+    }
     let mut live = port_bytes(graph).0;
     let mut most = (live, None);
     for (_, node) in graph.live_nodes() {
+        if node.inputs.iter().all(|v| constant[v.index()]) {
+            constant[node.output.index()] = true;
+            continue;
+        }
         live = live.saturating_add(bytes(graph, node.output));
         if live > most.0 {
             most = (live, Some(node));
         }
-        for &v in node.inputs.iter().filter(|&&v| counts(v)) {
+        for &v in node.inputs.iter().filter(|v| !constant[v.index()]) {
             readers[v.index()] -= 1;
             if readers[v.index()] == 0 {
                 live = live.saturating_sub(bytes(graph, v));

@@ -64,7 +64,7 @@ impl Func {
             if matches!(op, Op::Threshold(_)) {
                 return Some(Some(constant));
             }
-            per_channel(constant, ty).map(Some)
+            per_channel(constant, ty, matches!(op, Op::BatchNorm(_))).map(Some)
         };
         let operands = node.inputs.iter().map(operand).collect::<Option<Vec<_>>>()?;
         Some(Func { op, operands })
@@ -254,10 +254,10 @@ pub fn constant(graph: &Graph, value: ValueId) -> Option<Tensor> {
     Some(Tensor { ty, data })
 }
 
-/// A constant that varies along the last axis of `x` at most, as a scalar or a vector.
-fn per_channel(tensor: Tensor, x: &TensorType) -> Option<Tensor> {
+/// A constant that varies along the last axis of `x` at most, as a scalar or a vector; as a vector alone, if that is wanted.
+fn per_channel(tensor: Tensor, x: &TensorType, vector: bool) -> Option<Tensor> {
     let n = tensor.len();
-    if n == 1 && x.shape.last() != Some(&1) {
+    if n == 1 && !vector {
         return Some(tensor.reshaped([], Layout::anonymous(0)));
     }
     let last = tensor.ty.shape.last().copied();

@@ -170,7 +170,10 @@ impl Integerizer<'_> {
         let elem = ElemType::Int(IntType::covering(lo.min(-1), hi.max(1)));
         let name = format!("{}.turned", wanted.name);
         let origin = &wanted.node.origin;
-        let x = self.patch.node(Cast { to: elem.clone() }, &[wanted.x], &name, origin)?;
+        let x = match self.patch.ty(wanted.x).elem == elem {
+            true => wanted.x,
+            false => self.patch.node(Cast { to: elem.clone() }, &[wanted.x], &name, origin)?,
+        };
         let signs: Vec<i64> = falling.iter().map(|&f| if f { -1 } else { 1 }).collect();
         let signs = self.integers_of(&format!("{}.signs", wanted.name), &signs, elem);
         self.patch.node(Binary::Mul, &[x, signs], &name, origin)
