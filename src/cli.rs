@@ -24,6 +24,8 @@ pub enum Command {
     Verify(Verify),
     /// Show layers, types, shapes, parameters, multiply-accumulates.
     Inspect(Inspect),
+    /// List every float that hides in a model, and every width that is not proved; exit status 1 if there is any.
+    Audit(Audit),
     /// Write a recipe for --recipe that lists every layer of a model.
     Recipe(RecipeArgs),
     /// Run passes on a .uir graph.
@@ -257,6 +259,22 @@ pub struct Inspect {
     /// Print the graph for Graphviz.
     #[arg(long)]
     pub dot: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub quantization: Quantization,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub import: Import,
+}
+
+/// Arguments of `audit`.
+#[derive(Args, Debug)]
+pub struct Audit {
+    /// A model or a .uir.
+    pub model: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub quantization: Quantization,

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
+        Command::Audit(args) => commands::audit::run(args),
         Command::Recipe(args) => commands::recipe::run(args),
         Command::Opt(args) => commands::opt::run(args),
         Command::Passes { name, json } => commands::passes::run(name.as_deref(), *json),

@@ -222,6 +222,15 @@ pub fn at_stage(mut graph: Graph, stage: Stage) -> Result<Graph, Diagnostics> {
     Ok(graph)
 }
 
+/// A graph with all that its source quantized as integers.
+pub fn integers(graph: Graph) -> Result<Graph, Diagnostics> {
+    let mut graph = at_stage(graph, Stage::Folded)?;
+    let mut warnings = Diagnostics::new();
+    run_pipeline(&mut graph, &pipeline("integers")?, &RunOptions::default(), &mut warnings)?;
+    show(&warnings);
+    Ok(graph)
+}
+
 /// A graph as the executor likes it: channels last, constants folded.
 fn prepared(graph: &Graph) -> Result<Graph, Diagnostics> {
     at_stage(graph.clone(), Stage::Folded)

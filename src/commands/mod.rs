@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod audit;
 pub mod convert;
 pub mod inspect;
 pub mod meta;

@@ -1,0 +1,40 @@
+//! `audit`: every float, run-time scale and unproved width that is left in a model once all passes have run. For CI: exit
+//! status 1 when there is any.
+
+use crate::cli::Audit;
+use crate::model::{Subject, integers};
+use crate::output::{CommandResult, Outcome, fault, print, print_json, table};
+use serde_json::json;
+use unfloat_passes::audit::{Finding, audit};
+
+/// Runs the command.
+pub fn run(args: &Audit) -> CommandResult {
+    let Subject::Graph(graph) = Subject::open_quantized(&args.model, &args.import, &args.quantization)?
+    else {
+        return Err(fault(format!("{}: what was emitted holds no graph", args.model.display()))
+            .help("audit the model that it was made of")
+            .into());
+    };
+    let found = audit(&integers(graph)?);
+    if args.json {
+        print_json(&json!({ "clean": found.is_empty(), "findings": found }))?;
+    } else {
+        print(&describe(&found))?;
+    }
+    Ok(if found.is_empty() { Outcome::Done } else { Outcome::Differs })
+}
+
+fn describe(found: &[Finding]) -> String {
+    if found.is_empty() {
+        return "no float hides between the quantizers of the inputs and the outputs\n".to_string();
+    }
+    let row = |f: &Finding| [&f.value, &f.op, &f.what, &f.origin].map(String::from).to_vec();
+    let rows: Vec<Vec<String>> = found.iter().map(row).collect();
+    let mut text = table(&["value", "op", "what", "from"], &rows, &[]);
+    let mut remedies: Vec<&str> = found.iter().map(|f| f.remedy.as_str()).collect();
+    remedies.sort_unstable();
+    remedies.dedup();
+    text += &format!("{} places\n", found.len());
+    remedies.iter().for_each(|r| text += &format!("help: {r}\n"));
+    text
+}
