@@ -8,7 +8,7 @@
 use super::super::isa::Isa;
 use super::super::tile::split;
 use super::post::{LANES, Post, Rows as Codes};
-use super::tile::{MOST, Segment, Tile, TileFn, tiles};
+use super::tile::{Segment, Tile, TileFn, tiles};
 use super::word::AlignedBytes;
 
 /// Channels that one tile covers.
@@ -159,77 +159,108 @@ impl Product {
         let far = rows.outer.iter().fold((rows.pixels - 1) * rows.a_stride, |far, o| far + (o.0 - 1) * o.1);
         assert!(a0 + far + self.reach <= a.len(), "input too short for the plan");
         let a = a.as_ptr().wrapping_add(a0);
+        let mut sums = Sums([0; ROW * 2 * LANES]);
         for panel in &self.panels {
             let kernels = tiles(self.isa, panel.nv, self.bytes);
             for i1 in 0..counts[1] {
                 for i0 in 0..counts[0] {
                     let a = a.wrapping_add(i1 * rows.outer[1].1 + i0 * rows.outer[0].1);
                     let c = c0 + i1 * rows.outer[1].2 + i0 * rows.outer[0].2;
-                    for (first, mr) in split(rows.pixels, kernels.len()) {
+                    for (first, count) in split(rows.pixels, ROW) {
                         let to = Codes {
-                            rows: mr,
+                            rows: count,
                             width: panel.nv * LANES,
                             cols: panel.cols,
                             first: panel.first,
                             at: c + first * rows.c_stride + panel.first,
                             stride: rows.c_stride,
                         };
-                        let a = a.wrapping_add(first * rows.a_stride);
-                        // SAFETY: the assert above bounds the inputs of every pixel, of which these are some.
-                        unsafe { self.tile(kernels[mr - 1], panel, (a, rows.a_stride), to, out) }
+                        let a = (a.wrapping_add(first * rows.a_stride), rows.a_stride);
+                        // SAFETY: the assert above bounds the inputs of every pixel, of which these are some; the
+                        // kernels are those of the panel.
+                        unsafe {
+                            match self.wide {
+                                true => self.row64(kernels, panel, a, to, out),
+                                false => {
+                                    self.row(kernels, panel, &self.blocks[0], a, to.rows, &mut sums.0);
+                                    self.post.run32(&sums.0, to, out);
+                                }
+                            }
+                        }
                     }
                 }
             }
         }
     }
 
-    /// One tile: sums, then codes.
+    /// The sums over one block of `pixels` pixels, at most [`ROW`].
     ///
     /// # Safety
-    /// `a` must be readable for [`Product::reach`] inputs at `to.rows` pixels, `a_stride` apart, and `kernel` be that of
-    /// the panel's width for as many.
-    unsafe fn tile(
+    /// `a.0` must be readable for [`Product::reach`] inputs at every pixel, `a.1` apart, and `kernels` be those of the
+    /// panel's width.
+    unsafe fn row(
         &self,
-        kernel: TileFn,
+        kernels: &[TileFn],
         panel: &Panel,
-        (a, a_stride): (*const i16, usize),
+        block: &Block,
+        a: (*const i16, usize),
+        pixels: usize,
+        sums: &mut [i32; ROW * 2 * LANES],
+    ) {
+        let width = panel.nv * LANES;
+        let size = if self.bytes { 1 } else { 2 };
+        let weights = &self.weights[(panel.weights + block.first * width * 2) * size..];
+        let start = &self.start[panel.first..][..width];
+        for (first, mr) in split(pixels, kernels.len()) {
+            let tile = Tile {
+                a: a.0.wrapping_add(first * a.1),
+                a_stride: a.1,
+                segments: &block.segments,
+                b: weights.as_ptr(),
+                start: start.as_ptr(),
+                sums: sums[first * width..][..mr * width].as_mut_ptr(),
+            };
+            // SAFETY: the caller's contract for `a`; `weights` holds `width` pairs for each pair of inputs of the block
+            // (see `new`); `start` and `sums` were sliced. The table is that of `self.isa`, which exists only where its
+            // instructions do.
+            unsafe { kernels[mr - 1](&tile) }
+        }
+    }
+
+    /// The codes of pixels whose sums need 64 bits.
+    ///
+    /// # Safety
+    /// As [`Product::row`].
+    unsafe fn row64(
+        &self,
+        kernels: &[TileFn],
+        panel: &Panel,
+        a: (*const i16, usize),
         to: Codes,
         out: &mut [u8],
     ) {
-        #[repr(align(64))]
-        struct Sums([i32; MOST * 2 * LANES]);
-        let mut sums = Sums([0; MOST * 2 * LANES]);
-        let size = if self.bytes { 1 } else { 2 };
-        let mut wide = [0i64; MOST * 2 * LANES];
-        for (i, block) in self.blocks.iter().enumerate() {
-            let tile = Tile {
-                a,
-                a_stride,
-                segments: &block.segments,
-                b: self.weights[(panel.weights + block.first * to.width * 2) * size..].as_ptr(),
-                start: self.start[panel.first..][..to.width].as_ptr(),
-                sums: sums.0.as_mut_ptr(),
-            };
-            // SAFETY: the caller's contract for `a`; `weights` holds `width` pairs for each pair of inputs from
-            // `panel.weights` on, of which a block takes those from `first` on (see `new`); `start` was sliced, and the
-            // buffer holds the largest tile. The table is that of `self.isa`, which exists only where its instructions do.
-            unsafe { kernel(&tile) }
-            if self.wide {
-                let rows = wide.chunks_exact_mut(to.width).zip(sums.0.chunks_exact(to.width));
-                for (wide, sums) in rows.take(to.rows) {
-                    for (c, (wide, &sum)) in wide.iter_mut().zip(sums).enumerate() {
-                        let before = if i == 0 { self.start64[panel.first + c] } else { *wide };
-                        *wide = before.wrapping_add(sum.into());
-                    }
-                }
+        let mut sums = Sums([0; ROW * 2 * LANES]);
+        let mut wide = [0i64; ROW * 2 * LANES];
+        for wide in wide.chunks_exact_mut(to.width).take(to.rows) {
+            wide.copy_from_slice(&self.start64[panel.first..][..to.width]);
+        }
+        for block in &self.blocks {
+            // SAFETY: the caller's contract.
+            unsafe { self.row(kernels, panel, block, a, to.rows, &mut sums.0) }
+            let used = to.rows * to.width;
+            for (wide, &sum) in wide[..used].iter_mut().zip(&sums.0) {
+                *wide = wide.wrapping_add(sum.into());
             }
         }
-        match self.wide {
-            true => self.post.run64(&wide, to, out),
-            false => self.post.run32(&sums.0, to, out),
-        }
+        self.post.run64(&wide, to, out);
     }
 }
+
+/// Pixels whose sums are kept together: they stay in the first-level cache.
+const ROW: usize = 64;
+
+#[repr(align(64))]
+struct Sums([i32; ROW * 2 * LANES]);
 
 /// Cuts `out` channels into panels.
 fn panels(out: usize, pairs: usize) -> Vec<Panel> {

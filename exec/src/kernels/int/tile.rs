@@ -152,6 +152,3 @@ pub(crate) fn tiles(isa: Isa, nv: usize, bytes: bool) -> &'static [TileFn] {
         },
     }
 }
-
-/// Most pixels of a tile.
-pub(crate) const MOST: usize = 8;
