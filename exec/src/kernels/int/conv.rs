@@ -35,7 +35,7 @@ pub struct ConvSpec<'a> {
 enum Method {
     /// One matrix per group, with the place of the group's first input and output.
     Direct(Vec<(Product, usize, usize)>),
-    Depthwise(Depthwise),
+    Depthwise(Box<Depthwise>),
 }
 
 /// A convolution ready to run.
@@ -272,7 +272,9 @@ fn method(
             return Ok(None);
         }
         let post = Post::new(isa, spec.post, spec.sums, spec.out)?;
-        return Ok(Depthwise::new(isa, spec.weights, &start, &taps, post).map(Method::Depthwise));
+        return Ok(
+            Depthwise::new(isa, spec.weights, &start, &taps, post).map(|d| Method::Depthwise(Box::new(d)))
+        );
     }
     let (ci, co) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let mut runs: Vec<(usize, usize)> = Vec::new();
