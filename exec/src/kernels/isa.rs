@@ -8,6 +8,9 @@ use std::fmt;
 /// The instruction sets for which kernels exist. Private: holding a `Level` proves nothing, holding an [`Isa`] does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
+    /// AVX-512 with what integer kernels want of it: BW, VL and VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -17,7 +20,7 @@ pub(crate) enum Level {
 
 /// An instruction set that this machine has.
 ///
-/// Results of `avx512` and `avx2` are equal to the bit in convolutions and dense layers (both sum in the same order
+/// Results of `avx512vnni`, `avx512` and `avx2` are equal to the bit in convolutions and dense layers (both sum in the same order
 /// with fused multiply-adds); `portable` rounds the product and the sum separately.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Isa(Level);
@@ -39,7 +42,12 @@ impl Isa {
         {
             // What `dispatch!` and the tile kernels enable, all of it: a hypervisor may hide any of these.
             let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if avx2 && is_x86_feature_detected!("avx512f") {
+            let avx512 = avx2 && is_x86_feature_detected!("avx512f");
+            let bytes = is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl");
+            if avx512 && bytes && is_x86_feature_detected!("avx512vnni") {
+                all.push(Isa(Level::Vnni));
+            }
+            if avx512 {
                 all.push(Isa(Level::Avx512));
             }
             if avx2 {
@@ -60,9 +68,11 @@ impl Isa {
         self.0 != Level::Portable || cfg!(any(target_arch = "aarch64", target_feature = "fma"))
     }
 
-    /// `avx512`, `avx2` or `portable`.
+    /// `avx512vnni`, `avx512`, `avx2` or `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Vnni => "avx512vnni",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
@@ -75,7 +85,7 @@ impl Isa {
     pub fn lanes(self) -> usize {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => 16,
+            Level::Vnni | Level::Avx512 => 16,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => 8,
             Level::Portable => 4,
@@ -85,6 +95,14 @@ impl Isa {
     /// Whether its kernels may use AVX2, as those of AVX-512 may, too.
     pub(crate) fn has_avx2(self) -> bool {
         self.0 != Level::Portable
+    }
+
+    /// Whether its kernels may use AVX-512 BW, VL and VNNI.
+    pub(crate) fn has_vnni(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Level::Vnni;
+        #[cfg(not(target_arch = "x86_64"))]
+        false
     }
 
     pub(crate) fn level(self) -> Level {
@@ -124,7 +142,7 @@ macro_rules! dispatch {
         // An `Isa` of a level exists only where the processor has its features, so calling is as safe as `body` is.
         match $isa.level() {
             #[cfg(target_arch = "x86_64")]
-            crate::kernels::isa::Level::Avx512 => avx512($($value),*),
+            crate::kernels::isa::Level::Vnni | crate::kernels::isa::Level::Avx512 => avx512($($value),*),
             #[cfg(target_arch = "x86_64")]
             crate::kernels::isa::Level::Avx2 => avx2($($value),*),
             crate::kernels::isa::Level::Portable => portable($($value),*),

@@ -1,4 +1,5 @@
-//! The fast f32 kernels of the native executor. They know nothing of graphs: slices and small shape structs.
+//! The fast kernels of the native executor: these on f32, and [`int`] on integers. They know nothing of graphs: slices and
+//! small shape structs.
 //!
 //! Activations are channels-last, [depth, height, width, channels], a batch is samples one after another. Weights come
 //! as [out, kernel..., in] and are packed once, when a layer's kernel is built; running allocates nothing. Every

@@ -192,7 +192,7 @@ pub(crate) fn tile_table(isa: Isa, nv: usize) -> &'static [TileFn] {
     };
     match isa.level() {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => AVX512[row],
+        Level::Vnni | Level::Avx512 => AVX512[row],
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => AVX2[row],
         Level::Portable => PORTABLE[row],

@@ -13,7 +13,7 @@
 //! batch, under every number of threads.
 //!
 //! There are two kinds. Graphs of floats throughout agree with the reference but for rounding. All others are planned by
-//! [`int`], whose results are the reference's, to the bit.
+//! `int`, whose results are the reference's, to the bit.
 
 mod arena;
 mod int;
@@ -195,7 +195,7 @@ impl Plan {
 }
 
 fn lent<'a>(inputs: &[&'a [f32]]) -> Vec<int::Bytes<'a>> {
-    inputs.iter().map(|x| int::Bytes::Lent(bytes_of(*x))).collect()
+    inputs.iter().map(|x| int::Bytes::Lent(bytes_of(x))).collect()
 }
 
 fn floats<'a>(inputs: &[&'a Data]) -> Result<Vec<&'a [f32]>, Diagnostics> {

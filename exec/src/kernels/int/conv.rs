@@ -11,7 +11,7 @@ use super::depthwise::Depthwise;
 use super::post::{Post, PostSpec};
 use super::product::{Matrix, Product, Rows};
 use super::stage::{SLACK, Stage};
-use super::word::{Word, view, view_mut};
+use super::word::{Code, Word, bytes_of, view, view_mut};
 
 /// A convolution to be built.
 pub struct ConvSpec<'a> {
@@ -35,7 +35,7 @@ pub struct ConvSpec<'a> {
 enum Method {
     /// One matrix per group, with the place of the group's first input and output.
     Direct(Vec<(Product, usize, usize)>),
-    Depthwise(Depthwise),
+    Depthwise(Box<Depthwise>),
 }
 
 /// A convolution ready to run.
@@ -46,6 +46,8 @@ pub struct Conv {
     rows: Rows,
     /// Pixels that are staged together, where pixels do not overlap.
     pixels: Option<usize>,
+    /// Whether inputs are staged as bytes.
+    quads: bool,
     in_place: bool,
     input_len: usize,
     output_len: usize,
@@ -71,22 +73,25 @@ impl Conv {
             return Ok(None);
         }
         let (word, range) = spec.input;
-        let Some(offset) = offset(range) else { return Ok(None) };
         let depthwise = shape.groups > 1 && shape.in_channels == shape.groups;
         let repeat = if depthwise { channels / shape.groups } else { 1 };
         let pointwise = shape.kernel == [1; 3] && shape.stride == [1; 3];
         let pads = [shape.pad_begin, shape.pad_end];
         let pixels = (pointwise && pads == [[0; 3]; 2] && !depthwise)
             .then(|| (STAGED / shape.in_channels.max(1)).max(8));
+        let quads = !depthwise && by_quads(isa, spec);
+        let Some(offset) = (if quads { byte_offset(range) } else { offset(range) }) else { return Ok(None) };
         let stage = Stage::new(shape.input, (shape.in_channels, repeat), pads[0], pads[1], word, offset)?;
-        let Some(method) = method(isa, spec, &stage, offset, depthwise)? else { return Ok(None) };
-        let odd = (shape.in_channels / shape.groups) % 2 != 0;
+        let Some(method) = method(isa, spec, &stage, (depthwise, quads))? else { return Ok(None) };
+        let (group, staged) = if quads { (4, Word::U8) } else { (2, Word::I16) };
+        let whole = (shape.in_channels / shape.groups).is_multiple_of(group);
         Ok(Some(Conv {
-            in_place: stage.in_place() && !depthwise && !odd,
+            in_place: stage.in_place(staged) && !depthwise && whole,
             rows: rows(shape, &stage, output),
             stage,
             method,
             pixels,
+            quads,
             input_len,
             output_len,
             words: (word, spec.out),
@@ -113,7 +118,8 @@ impl Conv {
 
     /// Bytes of scratch memory that [`Conv::run`] needs, whatever the batch.
     pub fn scratch_len(&self) -> usize {
-        2 * match self.pixels {
+        let size = if self.quads { 1 } else { 2 };
+        size * match self.pixels {
             _ if self.in_place => 0,
             // A caller may give many samples at once.
             Some(pixels) => pixels * self.stage.channels() + SLACK,
@@ -137,19 +143,33 @@ impl Conv {
         if batch == 0 {
             return Ok(());
         }
-        let staged = view_mut::<i16>(&mut scratch[..self.scratch_len()]);
+        let scratch = &mut scratch[..self.scratch_len()];
+        match self.quads {
+            true => self.run_staged::<u8>(batch, input, output, scratch),
+            false => self.run_staged::<i16>(batch, input, output, view_mut(scratch)),
+        }
+    }
+
+    /// [`Conv::run`] with a place for staged inputs.
+    fn run_staged<S: Code>(
+        &self,
+        batch: usize,
+        input: &[u8],
+        output: &mut [u8],
+        staged: &mut [S],
+    ) -> Result<(), KernelError> {
+        exactly("convolution scratch", size_of_val(staged), self.scratch_len())?;
         if let Some(pixels) = self.pixels {
             self.run_pixels(pixels, input, output, staged);
             return Ok(());
         }
         if !self.in_place {
-            exactly("convolution scratch", staged.len(), self.stage.len())?;
             self.stage.clear(staged);
         }
         let (from, to) = (input.len() / batch, output.len() / batch);
         for (sample, output) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)) {
             if self.in_place {
-                self.sample(self.rows, view(sample), output);
+                self.sample(self.rows, view::<S>(sample), output);
             } else {
                 self.stage.copy(sample, staged);
                 self.sample(self.rows, staged, output);
@@ -159,16 +179,16 @@ impl Conv {
     }
 
     /// Pixels of all samples, one as the other.
-    fn run_pixels(&self, pixels: usize, input: &[u8], output: &mut [u8], staged: &mut [i16]) {
+    fn run_pixels<S: Code>(&self, pixels: usize, input: &[u8], output: &mut [u8], staged: &mut [S]) {
         let (from, to) =
             (self.stage.channels() * self.words.0.bytes(), self.rows.c_stride * self.words.1.bytes());
         if !self.in_place {
-            staged[pixels * self.stage.channels()..].fill(0);
+            staged[pixels * self.stage.channels()..].fill(S::set(0));
         }
         for (input, output) in input.chunks(pixels * from).zip(output.chunks_mut(pixels * to)) {
             let rows = Rows { pixels: input.len() / from, outer: [(1, 0, 0); 2], ..self.rows };
             if self.in_place {
-                self.sample(rows, view(input), output);
+                self.sample(rows, view::<S>(input), output);
             } else {
                 super::stage::words(self.words.0, input, self.stage.offset(), staged);
                 self.sample(rows, staged, output);
@@ -176,14 +196,42 @@ impl Conv {
         }
     }
 
-    fn sample(&self, rows: Rows, a: &[i16], output: &mut [u8]) {
+    fn sample<S: Code>(&self, rows: Rows, a: &[S], output: &mut [u8]) {
         match &self.method {
             Method::Direct(groups) => {
                 groups.iter().for_each(|(product, a0, c0)| product.run(rows, a, *a0, output, *c0));
             }
-            Method::Depthwise(kernel) => kernel.run(rows, a, output),
+            // Depthwise convolutions are staged in 16 bits.
+            Method::Depthwise(kernel) => kernel.run(rows, view(bytes_of(a)), output),
         }
     }
+}
+
+/// Whether every sum fits 32 bits.
+fn fits(spec: &ConvSpec) -> bool {
+    spec.sums.iter().all(|r| r.0 >= i32::MIN.into() && r.1 <= i32::MAX.into())
+}
+
+/// Whether four products of bytes at once are exact, and the instruction set can: with VNNI they are; otherwise sums of
+/// two must fit 16 bits, where the instruction (`pmaddubsw`) would saturate.
+fn by_quads(isa: Isa, spec: &ConvSpec) -> bool {
+    let Some(offset) = byte_offset(spec.input.1) else { return false };
+    let bytes = spec.weights.iter().all(|w| i8::try_from(*w).is_ok());
+    if !bytes || !fits(spec) || !isa.has_avx2() {
+        return false;
+    }
+    let most = spec.input.1.1 + offset;
+    // Which of a run meet depends on where it begins: any two neighbours, then.
+    let ends = |pair: &[i64]| {
+        let sum = |f: fn(i64) -> i64| pair.iter().map(|&w| f(w)).sum::<i64>() * most;
+        sum(|w| w.max(0)) <= i16::MAX.into() && sum(|w| w.min(0)) >= i16::MIN.into()
+    };
+    isa.has_vnni() || spec.weights.windows(2).all(ends)
+}
+
+/// What moves codes of a range into bytes without a sign.
+fn byte_offset((lo, hi): (i64, i64)) -> Option<i64> {
+    [0, 128].into_iter().find(|o| (0..=255).contains(&lo.saturating_add(*o)) && hi.saturating_add(*o) <= 255)
 }
 
 /// What moves codes of a range into 16 bits.
@@ -205,10 +253,9 @@ fn method(
     isa: Isa,
     spec: &ConvSpec,
     stage: &Stage,
-    offset: i64,
-    depthwise: bool,
+    (depthwise, quads): (bool, bool),
 ) -> Result<Option<Method>, KernelError> {
-    let shape = spec.shape;
+    let (shape, offset) = (spec.shape, stage.offset());
     let inputs = spec.weights.len().checked_div(shape.out_channels).unwrap_or(0);
     // What was moved by the offset is moved back in the sum, padding included.
     let start: Vec<i64> = (0..shape.out_channels)
@@ -218,14 +265,16 @@ fn method(
             spec.bias[o].wrapping_sub(sum.wrapping_mul(offset))
         })
         .collect();
-    let fits = spec.sums.iter().all(|r| r.0 >= i32::MIN.into() && r.1 <= i32::MAX.into());
+    let fits = fits(spec);
     let taps = taps(shape, stage.extents(), stage.channels());
     if depthwise {
         if !fits {
             return Ok(None);
         }
         let post = Post::new(isa, spec.post, spec.sums, spec.out)?;
-        return Ok(Depthwise::new(isa, spec.weights, &start, &taps, post).map(Method::Depthwise));
+        return Ok(
+            Depthwise::new(isa, spec.weights, &start, &taps, post).map(|d| Method::Depthwise(Box::new(d)))
+        );
     }
     let (ci, co) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
     let mut runs: Vec<(usize, usize)> = Vec::new();
@@ -247,6 +296,7 @@ fn method(
             start: &start[outs],
             inputs: (spec.input.1.0 + offset, spec.input.1.1 + offset),
             fits,
+            quads,
         };
         let Some(product) = Product::new(isa, &matrix, post) else { return Ok(None) };
         groups.push((product, g * ci, g * co));

@@ -91,7 +91,7 @@ impl Depthwise {
         match self.isa.level() {
             // SAFETY: an instruction set exists only where the machine has it.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 | Level::Avx2 => unsafe { avx2(sums, of, &self.taps, a, from) },
+            Level::Vnni | Level::Avx512 | Level::Avx2 => unsafe { avx2(sums, of, &self.taps, a, from) },
             Level::Portable => sums_of(sums, of, &self.taps, a, from),
         }
     }

@@ -2,7 +2,7 @@
 //! that of the ops' own definitions, on every instruction set.
 //!
 //! Codes lie in the narrowest word that holds them ([`Word`]); a kernel that multiplies reads 16-bit numbers, which it
-//! makes of a sample first ([`stage`]).
+//! makes of a sample first (`stage`).
 
 mod conv;
 mod depthwise;

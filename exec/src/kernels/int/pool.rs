@@ -55,7 +55,7 @@ impl MaxPool {
             match self.isa.level() {
                 // SAFETY: an instruction set exists only where the machine has it.
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512 | Level::Avx2 => unsafe { avx2(self, input, output) },
+                Level::Vnni | Level::Avx512 | Level::Avx2 => unsafe { avx2(self, input, output) },
                 Level::Portable => self.sample(input, output),
             }
         }

@@ -1,15 +1,15 @@
 //! A weight matrix of integers [out, in], packed, and what happens to its sums.
 //!
-//! In: inputs of 16 bits, whose place each [`Segment`] tells; the range that inputs have. Out: codes. Panels of 8 or 16
-//! output channels hold the weights of each pair of inputs together. Where the whole sum fits 32 bits, so do registers;
+//! In: inputs of 16 bits, or of 8, whose place each [`Segment`] tells; the range that inputs have. Out: codes. Panels of 8 or 16
+//! output channels hold the weights of two or four inputs together. Where the whole sum fits 32 bits, so do registers;
 //! where it does not, inputs are cut into blocks whose sums do, which are added up in 64 bits. Refused (nothing is
 //! built): weights beyond 16 bits, and pairs whose own sum leaves 32 bits.
 
 use super::super::isa::Isa;
 use super::super::tile::split;
 use super::post::{LANES, Post, Rows as Codes};
-use super::tile::{MOST, Segment, Tile, TileFn, tiles};
-use super::word::AlignedBytes;
+use super::tile::{Form, Segment, Tile, TileFn, tiles};
+use super::word::{AlignedBytes, Code};
 
 /// Channels that one tile covers.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ struct Panel {
     first: usize,
     /// Channels in use.
     cols: usize,
-    /// Offset of its weights, in weights.
+    /// Offset of its weights, in groups of inputs and channels.
     weights: usize,
 }
 
@@ -28,7 +28,7 @@ struct Panel {
 #[derive(Clone, Debug)]
 struct Block {
     segments: Vec<Segment>,
-    /// The first pair.
+    /// The first group of inputs.
     first: usize,
 }
 
@@ -39,15 +39,14 @@ pub(crate) struct Product {
     panels: Vec<Panel>,
     blocks: Vec<Block>,
     weights: AlignedBytes,
-    /// Whether weights are 8 bits wide.
-    bytes: bool,
+    form: Form,
     /// What the sum of each channel begins with; the low 32 bits of it, and all.
     start: Vec<i32>,
     start64: Vec<i64>,
     /// Whether sums need 64 bits.
     wide: bool,
     post: Post,
-    /// Inputs from a pixel's address to behind its last one.
+    /// Bytes from a pixel's address to behind its last input.
     reach: usize,
 }
 
@@ -76,6 +75,8 @@ pub(crate) struct Matrix<'a> {
     pub inputs: (i64, i64),
     /// Whether every final sum fits 32 bits.
     pub fits: bool,
+    /// Whether inputs are bytes, in groups of four; otherwise they have 16 bits and go in pairs.
+    pub quads: bool,
 }
 
 /// Bytes of 16-bit weights from which on 8 bits are better, where they suffice: memory is then the limit.
@@ -92,55 +93,60 @@ impl Product {
         if least < i16::MIN.into() || most > i16::MAX.into() {
             return None;
         }
-        let segments: Vec<Segment> =
-            matrix.runs.iter().map(|&(offset, n)| Segment { offset, pairs: n.div_ceil(2) }).collect();
-        let pairs: usize = segments.iter().map(|s| s.pairs).sum();
-        let bytes = least >= i8::MIN.into() && most <= i8::MAX.into() && out * pairs * 4 > LARGE;
+        let (group, size) = if matrix.quads { (4, 1) } else { (2, 2) };
+        let segments: Vec<Segment> = matrix
+            .runs
+            .iter()
+            .map(|&(offset, n)| Segment { offset: offset * size, groups: n.div_ceil(group) })
+            .collect();
+        let groups: usize = segments.iter().map(|s| s.groups).sum();
+        let small = least >= i8::MIN.into() && most <= i8::MAX.into();
+        let form = match matrix.quads {
+            true if small && matrix.fits => Form::Quads,
+            true => return None,
+            false if small && out * groups * 4 > LARGE => Form::Narrow,
+            false => Form::Pairs,
+        };
         let blocks = match matrix.fits {
             true => vec![Block { segments: segments.clone(), first: 0 }],
             false => blocks(matrix, &segments)?,
         };
-        let panels = panels(out, pairs);
+        let panels = panels(out, groups);
         let channels = out.next_multiple_of(2 * LANES);
         let mut start64 = matrix.start.to_vec();
         start64.resize(channels, 0);
+        let lanes: usize = panels.iter().map(|p| p.nv * LANES).sum();
         let mut product = Product {
             isa,
             blocks,
-            weights: AlignedBytes::zeroed(
-                panels.iter().map(|p| p.nv * LANES * pairs * 2).sum::<usize>() * if bytes { 1 } else { 2 },
-            ),
+            weights: AlignedBytes::zeroed(lanes * groups * form.bytes()),
             panels,
-            bytes,
+            form,
             start: if matrix.fits { start64.iter().map(|&b| b as i32).collect() } else { vec![0; channels] },
             start64,
             wide: !matrix.fits,
             post,
-            reach: segments.iter().map(|s| s.offset + 2 * s.pairs).max().unwrap_or(0),
+            reach: segments.iter().map(|s| s.offset + 4 * s.groups).max().unwrap_or(0),
         };
-        product.pack(matrix, inputs);
+        product.pack(matrix, inputs, group);
         Some(product)
     }
 
-    /// Writes the weights: for each panel, for each pair, the two weights of each channel.
-    fn pack(&mut self, matrix: &Matrix, inputs: usize) {
+    /// Writes the weights: for each panel, for each group of inputs, the weights of each channel.
+    fn pack(&mut self, matrix: &Matrix, inputs: usize, group: usize) {
+        let size = self.form.bytes() / group;
         for p in &self.panels {
             let width = p.nv * LANES;
             for c in 0..p.cols {
                 let row = &matrix.weights[(p.first + c) * inputs..][..inputs];
-                let (mut from, mut pair) = (0, 0);
+                let (mut from, mut first) = (0, 0);
                 for &(_, n) in matrix.runs {
                     for (k, &w) in row[from..from + n].iter().enumerate() {
-                        let at = p.weights + ((pair + k / 2) * width + c) * 2 + k % 2;
-                        match self.bytes {
-                            true => self.weights[at] = w as u8,
-                            false => {
-                                self.weights[2 * at..2 * at + 2].copy_from_slice(&(w as i16).to_ne_bytes())
-                            }
-                        }
+                        let at = ((p.weights + (first + k / group) * width + c) * group + k % group) * size;
+                        self.weights[at..at + size].copy_from_slice(&w.to_le_bytes()[..size]);
                     }
                     from += n;
-                    pair += n.div_ceil(2);
+                    first += n.div_ceil(group);
                 }
             }
         }
@@ -150,96 +156,129 @@ impl Product {
     ///
     /// The inputs of the pixel (i, j, ...) begin at `a[a0 + its distances]`, its codes are the elements from `c0` + its
     /// distances of `out` on.
-    pub fn run(&self, rows: Rows, a: &[i16], a0: usize, out: &mut [u8], c0: usize) {
+    pub fn run<S: Code>(&self, rows: Rows, a: &[S], a0: usize, out: &mut [u8], c0: usize) {
         let counts = rows.outer.map(|o| o.0);
         if rows.pixels == 0 || counts.contains(&0) {
             return;
         }
         // The last pixel reaches furthest: everything inside the slice, checked once for all tiles.
         let far = rows.outer.iter().fold((rows.pixels - 1) * rows.a_stride, |far, o| far + (o.0 - 1) * o.1);
-        assert!(a0 + far + self.reach <= a.len(), "input too short for the plan");
-        let a = a.as_ptr().wrapping_add(a0);
+        let size = size_of::<S>();
+        assert_eq!(size, if self.form == Form::Quads { 1 } else { 2 }, "inputs of the plan's width");
+        assert!((a0 + far) * size + self.reach <= size_of_val(a), "input too short for the plan");
+        let a = a.as_ptr().wrapping_add(a0).cast::<u8>();
+        let mut sums = Sums([0; ROW * 2 * LANES]);
         for panel in &self.panels {
-            let kernels = tiles(self.isa, panel.nv, self.bytes);
+            let kernels = tiles(self.isa, panel.nv, self.form);
             for i1 in 0..counts[1] {
                 for i0 in 0..counts[0] {
-                    let a = a.wrapping_add(i1 * rows.outer[1].1 + i0 * rows.outer[0].1);
+                    let a = a.wrapping_add((i1 * rows.outer[1].1 + i0 * rows.outer[0].1) * size);
                     let c = c0 + i1 * rows.outer[1].2 + i0 * rows.outer[0].2;
-                    for (first, mr) in split(rows.pixels, kernels.len()) {
+                    for (first, count) in split(rows.pixels, ROW) {
                         let to = Codes {
-                            rows: mr,
+                            rows: count,
                             width: panel.nv * LANES,
                             cols: panel.cols,
                             first: panel.first,
                             at: c + first * rows.c_stride + panel.first,
                             stride: rows.c_stride,
                         };
-                        let a = a.wrapping_add(first * rows.a_stride);
-                        // SAFETY: the assert above bounds the inputs of every pixel, of which these are some.
-                        unsafe { self.tile(kernels[mr - 1], panel, (a, rows.a_stride), to, out) }
+                        let a_stride = rows.a_stride * size;
+                        let a = (a.wrapping_add(first * a_stride), a_stride);
+                        // SAFETY: the assert above bounds the inputs of every pixel, of which these are some; the
+                        // kernels are those of the panel.
+                        unsafe {
+                            match self.wide {
+                                true => self.row64(kernels, panel, a, to, out),
+                                false => {
+                                    self.row(kernels, panel, &self.blocks[0], a, to.rows, &mut sums.0);
+                                    self.post.run32(&sums.0, to, out);
+                                }
+                            }
+                        }
                     }
                 }
             }
         }
     }
 
-    /// One tile: sums, then codes.
+    /// The sums over one block of `pixels` pixels, at most [`ROW`].
     ///
     /// # Safety
-    /// `a` must be readable for [`Product::reach`] inputs at `to.rows` pixels, `a_stride` apart, and `kernel` be that of
-    /// the panel's width for as many.
-    unsafe fn tile(
+    /// `a.0` must be readable for [`Product::reach`] bytes at every pixel, `a.1` apart, and `kernels` be those of the
+    /// panel's width.
+    unsafe fn row(
         &self,
-        kernel: TileFn,
+        kernels: &[TileFn],
         panel: &Panel,
-        (a, a_stride): (*const i16, usize),
+        block: &Block,
+        a: (*const u8, usize),
+        pixels: usize,
+        sums: &mut [i32; ROW * 2 * LANES],
+    ) {
+        let width = panel.nv * LANES;
+        let weights = &self.weights[(panel.weights + block.first * width) * self.form.bytes()..];
+        let start = &self.start[panel.first..][..width];
+        for (first, mr) in split(pixels, kernels.len()) {
+            let tile = Tile {
+                a: a.0.wrapping_add(first * a.1),
+                a_stride: a.1,
+                segments: &block.segments,
+                b: weights.as_ptr(),
+                start: start.as_ptr(),
+                sums: sums[first * width..][..mr * width].as_mut_ptr(),
+            };
+            // SAFETY: the caller's contract for `a`; `weights` holds `width` groups for each group of inputs of the block
+            // (see `new`); `start` and `sums` were sliced. The table is that of `self.isa`, which exists only where its
+            // instructions do.
+            unsafe { kernels[mr - 1](&tile) }
+        }
+    }
+
+    /// The codes of pixels whose sums need 64 bits.
+    ///
+    /// # Safety
+    /// As [`Product::row`].
+    unsafe fn row64(
+        &self,
+        kernels: &[TileFn],
+        panel: &Panel,
+        a: (*const u8, usize),
         to: Codes,
         out: &mut [u8],
     ) {
-        #[repr(align(64))]
-        struct Sums([i32; MOST * 2 * LANES]);
-        let mut sums = Sums([0; MOST * 2 * LANES]);
-        let size = if self.bytes { 1 } else { 2 };
-        let mut wide = [0i64; MOST * 2 * LANES];
-        for (i, block) in self.blocks.iter().enumerate() {
-            let tile = Tile {
-                a,
-                a_stride,
-                segments: &block.segments,
-                b: self.weights[(panel.weights + block.first * to.width * 2) * size..].as_ptr(),
-                start: self.start[panel.first..][..to.width].as_ptr(),
-                sums: sums.0.as_mut_ptr(),
-            };
-            // SAFETY: the caller's contract for `a`; `weights` holds `width` pairs for each pair of inputs from
-            // `panel.weights` on, of which a block takes those from `first` on (see `new`); `start` was sliced, and the
-            // buffer holds the largest tile. The table is that of `self.isa`, which exists only where its instructions do.
-            unsafe { kernel(&tile) }
-            if self.wide {
-                let rows = wide.chunks_exact_mut(to.width).zip(sums.0.chunks_exact(to.width));
-                for (wide, sums) in rows.take(to.rows) {
-                    for (c, (wide, &sum)) in wide.iter_mut().zip(sums).enumerate() {
-                        let before = if i == 0 { self.start64[panel.first + c] } else { *wide };
-                        *wide = before.wrapping_add(sum.into());
-                    }
-                }
+        let mut sums = Sums([0; ROW * 2 * LANES]);
+        let mut wide = [0i64; ROW * 2 * LANES];
+        for wide in wide.chunks_exact_mut(to.width).take(to.rows) {
+            wide.copy_from_slice(&self.start64[panel.first..][..to.width]);
+        }
+        for block in &self.blocks {
+            // SAFETY: the caller's contract.
+            unsafe { self.row(kernels, panel, block, a, to.rows, &mut sums.0) }
+            let used = to.rows * to.width;
+            for (wide, &sum) in wide[..used].iter_mut().zip(&sums.0) {
+                *wide = wide.wrapping_add(sum.into());
             }
         }
-        match self.wide {
-            true => self.post.run64(&wide, to, out),
-            false => self.post.run32(&sums.0, to, out),
-        }
+        self.post.run64(&wide, to, out);
     }
 }
 
+/// Pixels whose sums are kept together: they stay in the first-level cache.
+const ROW: usize = 64;
+
+#[repr(align(64))]
+struct Sums([i32; ROW * 2 * LANES]);
+
 /// Cuts `out` channels into panels.
-fn panels(out: usize, pairs: usize) -> Vec<Panel> {
+fn panels(out: usize, groups: usize) -> Vec<Panel> {
     let mut panels = Vec::new();
     let (mut first, mut weights) = (0, 0);
     while first < out {
         let nv = if out - first > LANES { 2 } else { 1 };
         panels.push(Panel { nv, first, cols: (nv * LANES).min(out - first), weights });
         first += nv * LANES;
-        weights += nv * LANES * pairs * 2;
+        weights += nv * LANES * groups;
     }
     panels
 }
@@ -256,7 +295,7 @@ fn blocks(matrix: &Matrix, segments: &[Segment]) -> Option<Vec<Block>> {
     let mut blocks = vec![Block { segments: Vec::new(), first: 0 }];
     let (mut from, mut pair) = (0, 0);
     for (s, &(_, n)) in segments.iter().zip(matrix.runs) {
-        for k in 0..s.pairs {
+        for k in 0..s.groups {
             let of_pair = |c: usize| {
                 let row = &matrix.weights[c * inputs + from..][..n];
                 let both = row[2 * k..].iter().take(2).map(|&w| product(w));
@@ -274,10 +313,10 @@ fn blocks(matrix: &Matrix, segments: &[Segment]) -> Option<Vec<Block>> {
             }
             ranges = if full { more } else { sum };
             let block = blocks.last_mut()?;
-            let offset = s.offset + 2 * k;
+            let offset = s.offset + 4 * k;
             match block.segments.last_mut() {
-                Some(last) if k > 0 && last.offset + 2 * last.pairs == offset => last.pairs += 1,
-                _ => block.segments.push(Segment { offset, pairs: 1 }),
+                Some(last) if k > 0 && last.offset + 4 * last.groups == offset => last.groups += 1,
+                _ => block.segments.push(Segment { offset, groups: 1 }),
             }
             pair += 1;
         }

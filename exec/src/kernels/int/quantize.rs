@@ -44,7 +44,9 @@ impl Quantizer {
         match (self.plain, self.isa.level()) {
             // SAFETY: an instruction set exists only where the machine has it.
             #[cfg(target_arch = "x86_64")]
-            (Some(plain), Level::Avx512 | Level::Avx2) => unsafe { avx2(self.scale, plain, x, to) },
+            (Some(plain), Level::Vnni | Level::Avx512 | Level::Avx2) => unsafe {
+                avx2(self.scale, plain, x, to)
+            },
             (Some(plain), Level::Portable) => all(self.scale, plain, x, to),
             (None, _) => {
                 to.iter_mut().zip(x).for_each(|(y, &x)| *y = T::set(self.op.apply(x, self.scale, self.zero)));

@@ -1,7 +1,7 @@
-//! One sample in the form that integer kernels read: 16-bit numbers, with zeros' codes around it.
+//! One sample in the form that integer kernels read: numbers of 16 bits, or of 8 without a sign, with codes of 0 around it.
 //!
-//! In: codes of any word whose numbers, moved by an offset, fit 16 bits. Out: the moved numbers, channels last, padded;
-//! the padding is the code 0, moved likewise. A few more numbers follow that mean nothing: kernels read pairs.
+//! In: codes of any word whose numbers, moved by an offset, fit. Out: the moved numbers, channels last, padded;
+//! the padding is the code 0, moved likewise. A few more numbers follow that mean nothing: kernels read two or four at once.
 
 use super::super::error::{KernelError, product};
 use super::word::{Code, Word, by_word, view};
@@ -54,9 +54,9 @@ impl Stage {
         self.channels * self.repeat
     }
 
-    /// Whether the sample is its own staged form, but for the numbers behind it.
-    pub fn in_place(&self) -> bool {
-        self.word == Word::I16 && self.offset == 0 && self.extents == self.input && self.repeat == 1
+    /// Whether the sample is its own staged form in such words, but for the numbers behind it.
+    pub fn in_place(&self, word: Word) -> bool {
+        self.word == word && self.offset == 0 && self.extents == self.input && self.repeat == 1
     }
 
     /// Numbers of a staged sample, those behind it included.
@@ -65,12 +65,12 @@ impl Stage {
     }
 
     /// Writes the padding, and nothing else. [`Stage::copy`] leaves it alone, so once is enough for all samples.
-    pub fn clear(&self, staged: &mut [i16]) {
-        let zero = self.offset as i16;
+    pub fn clear<S: Code>(&self, staged: &mut [S]) {
+        let zero = S::set(self.offset);
         let c = self.channels();
         let [_, h, w] = self.extents;
         let inside = |i: usize, at: usize| (self.begin[i]..self.begin[i] + self.input[i]).contains(&at);
-        staged[self.len..].fill(0);
+        staged[self.len..].fill(S::set(0));
         if w * c == 0 || self.extents == self.input {
             return;
         }
@@ -86,11 +86,11 @@ impl Stage {
     }
 
     /// Writes a sample into its place.
-    pub fn copy(&self, sample: &[u8], staged: &mut [i16]) {
-        by_word!(self.word, T => self.copy_words::<T>(view(sample), staged), ())
+    pub fn copy<S: Code>(&self, sample: &[u8], staged: &mut [S]) {
+        by_word!(self.word, T => self.copy_words::<T, S>(view(sample), staged), ())
     }
 
-    fn copy_words<T: Code>(&self, sample: &[T], staged: &mut [i16]) {
+    fn copy_words<T: Code, S: Code>(&self, sample: &[T], staged: &mut [S]) {
         let [d, h, w] = self.input;
         let [_, ph, pw] = self.extents;
         let (from, to) = (w * self.channels, w * self.channels());
@@ -104,7 +104,7 @@ impl Stage {
                     moved(row, self.offset, out);
                 } else {
                     for (out, &x) in out.chunks_exact_mut(self.repeat).zip(row) {
-                        out.fill((x.get() + self.offset) as i16);
+                        out.fill(S::set(x.get().wrapping_add(self.offset)));
                     }
                 }
             }
@@ -112,12 +112,12 @@ impl Stage {
     }
 }
 
-/// Codes as 16-bit numbers, moved by an offset that makes them fit.
-pub(crate) fn moved<T: Code>(from: &[T], offset: i64, to: &mut [i16]) {
-    to.iter_mut().zip(from).for_each(|(y, &x)| *y = x.get().wrapping_add(offset) as i16);
+/// Codes as other words, moved by an offset that makes them fit.
+pub(crate) fn moved<T: Code, S: Code>(from: &[T], offset: i64, to: &mut [S]) {
+    to.iter_mut().zip(from).for_each(|(y, &x)| *y = S::set(x.get().wrapping_add(offset)));
 }
 
 /// [`moved`] for codes of any word of integers; what is longer than the codes stays as it is.
-pub(crate) fn words(word: Word, from: &[u8], offset: i64, to: &mut [i16]) {
-    by_word!(word, T => moved::<T>(view(from), offset, to), ())
+pub(crate) fn words<S: Code>(word: Word, from: &[u8], offset: i64, to: &mut [S]) {
+    by_word!(word, T => moved::<T, S>(view(from), offset, to), ())
 }

@@ -205,7 +205,7 @@ impl<'g> Lowering<'g> {
             post: spec,
             out,
         };
-        Ok(int::Conv::new(self.options.isa, &spec)?.map(Work::Conv))
+        Ok(int::Conv::new(self.options.isa, &spec)?.map(|conv| Work::Conv(Box::new(conv))))
     }
 
     /// The kernel's shape of a channels-last convolution over at most three axes.

@@ -38,7 +38,7 @@ pub(super) enum Segment {
 
 /// What a step does, on samples one after another.
 pub(super) enum Work {
-    Conv(int::Conv),
+    Conv(Box<int::Conv>),
     /// Rows of codes, as sums, through what follows sums.
     Post {
         post: int::Post,

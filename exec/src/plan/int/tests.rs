@@ -338,8 +338,6 @@ fn moving_and_choosing() {
     b.op(Gather { axis: 1 }, &[index]);
     let moved = b.last;
     b.op(Compare::Less, &[moved]);
-    let less = b.last;
-    b.last = less;
     b.op(Select, &[moved, moved]).op(Unary::Abs, &[]).op(Unary::Sign, &[]);
     b.output();
     b.last = moved;
@@ -380,7 +378,7 @@ fn a_boundary_of_floats() {
         assert!(!Plan::takes(&b.g));
         agrees(&mut b);
         let plan = Plan::new(&b.g, &PlanOptions::default()).unwrap();
-        let x: Vec<f32> = vec![0.25, f32::NAN, f32::INFINITY, -1e30, -0.0, 1.0, 2.0, 3.0].repeat(5);
+        let x: Vec<f32> = [0.25, f32::NAN, f32::INFINITY, -1e30, -0.0, 1.0, 2.0, 3.0].repeat(5);
         let by_floats = plan.run(&[&x], 1, 1).unwrap();
         let by_data = plan.run_data(&[&Data::F32(x)], 1, 1).unwrap();
         assert_eq!(by_floats.into_iter().map(Data::F32).collect::<Vec<_>>(), by_data);

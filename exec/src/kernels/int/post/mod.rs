@@ -8,6 +8,9 @@
 //! in the range is a tie is decided by solving a congruence, and seldom one is. When `u` fits 64 bits and `s` is 32 or
 //! more (`m` is scaled up where it is less), `y` is the upper half of `u`, shifted: that needs no 64-bit shift.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 use super::super::error::{KernelError, exactly};
 use super::super::isa::Isa;
 use super::word::{Code, Word, by_word, decode, view, view_mut};
@@ -340,7 +343,7 @@ impl Thresholds {
         let small = |v: i64| i32::try_from(v).is_ok();
         let narrow = ranges.iter().all(|r| r.0 > i32::MIN.into() && r.1 < i32::MAX.into());
         if count <= FEW && narrow && small(scale.saturating_mul(count as i64)) && small(bias) {
-            found.below = vec![i32::MAX; table.len().next_multiple_of(LANES) * count];
+            found.below = vec![i32::MAX; table.len().next_multiple_of(2 * LANES) * count];
             for (c, &(lo, hi)) in ranges.iter().enumerate() {
                 for k in 0..count {
                     // What no sum reaches, and what every sum reaches, may move to the bounds.
@@ -470,7 +473,7 @@ fn tie_within(m: i128, a: i128, s: u32, (lo, hi): (i128, i128)) -> bool {
 impl Halves {
     /// Nothing where a multiplier has more than 32 bits, or a sum would leave 64.
     fn new(scale: &Scale, ranges: &[(i128, i128)]) -> Option<Halves> {
-        let n = ranges.len().next_multiple_of(LANES);
+        let n = ranges.len().next_multiple_of(2 * LANES);
         let mut halves =
             Halves { mul: vec![0; n], add: vec![0; n], shift: vec![0; n], tie_mask: vec![-1; n] };
         for (c, range) in ranges.iter().enumerate() {
@@ -490,224 +493,5 @@ impl Halves {
             halves.tie_mask[split] = if scale.tie_mask[c] == -1 { -1 } else { scale.tie_mask[c] << up };
         }
         Some(halves)
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    //! Eight channels at a time.
-
-    use super::*;
-    use std::arch::x86_64::*;
-
-    impl Post {
-        /// Whether there is a vector form.
-        pub(super) fn vectors(&self) -> bool {
-            let small = |b: (i64, i64)| b.0 <= i32::MAX.into() && b.1 >= i32::MIN.into();
-            let form = match &self.form {
-                Form::Keep => true,
-                Form::Scale(_, halves) => halves.is_some(),
-                Form::Exact(..) => false,
-                Form::Threshold(t) => !t.below.is_empty() || t.count == 0,
-            };
-            // A negative number that wraps to an unsigned one of 32 bits or more leaves the lane.
-            let wraps = self.wrap.is_none_or(|int| int.signed || int.width < 32);
-            form && wraps && small(self.before) && small(self.after)
-        }
-
-        /// [`Post::run32`]. The instruction set must have AVX2.
-        pub(super) fn vectors32(&self, sums: &[i32], to: Rows, out: &mut [u8]) {
-            assert!(self.isa.has_avx2(), "AVX2");
-            // SAFETY: the instruction set is that of the machine, and has AVX2.
-            unsafe {
-                match (&self.form, self.out) {
-                    (_, Word::U8) => rows::<u8>(self, sums, to, out),
-                    (_, Word::I8) => rows::<i8>(self, sums, to, view_mut(out)),
-                    (_, Word::I16) => rows::<i16>(self, sums, to, view_mut(out)),
-                    (_, Word::I32) => rows::<i32>(self, sums, to, view_mut(out)),
-                    _ => self.scalar32(sums, to, out),
-                }
-            }
-        }
-    }
-
-    /// A word that eight lanes of 32 bits are narrowed to.
-    trait Narrow: Code {
-        /// The low bits of each lane.
-        fn narrow(v: __m256i) -> [Self; LANES];
-    }
-
-    /// The lowest byte of each lane.
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn bytes(v: __m256i) -> [u8; LANES] {
-        let v = _mm256_and_si256(v, _mm256_set1_epi32(255));
-        let words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
-        (_mm_cvtsi128_si64(_mm_packus_epi16(words, words)) as u64).to_le_bytes()
-    }
-
-    impl Narrow for u8 {
-        #[inline(always)]
-        fn narrow(v: __m256i) -> [u8; LANES] {
-            // SAFETY: reached only from `rows`, which has the feature.
-            unsafe { bytes(v) }
-        }
-    }
-    impl Narrow for i8 {
-        #[inline(always)]
-        fn narrow(v: __m256i) -> [i8; LANES] {
-            // SAFETY: as above.
-            unsafe { bytes(v) }.map(|b| b as i8)
-        }
-    }
-    impl Narrow for i16 {
-        #[inline(always)]
-        fn narrow(v: __m256i) -> [i16; LANES] {
-            // SAFETY: as above; arrays of 16 bytes and vectors of as many have the same bits.
-            unsafe {
-                let low = _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(v));
-                let words = _mm_packs_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
-                std::mem::transmute::<__m128i, [i16; LANES]>(words)
-            }
-        }
-    }
-    impl Narrow for i32 {
-        #[inline(always)]
-        fn narrow(v: __m256i) -> [i32; LANES] {
-            // SAFETY: arrays of 32 bytes and vectors of as many have the same bits.
-            unsafe { std::mem::transmute::<__m256i, [i32; LANES]>(v) }
-        }
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn load(from: &[i32; LANES]) -> __m256i {
-        // SAFETY: eight numbers are 32 bytes, and the load takes any alignment.
-        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn load64(from: &[i64]) -> __m256i {
-        let from: &[i64; LANES / 2] = from.first_chunk().expect("four numbers");
-        // SAFETY: four numbers are 32 bytes, and the load takes any alignment.
-        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
-    }
-
-    /// Both bounds in 32 bits: what lies beyond them bounds nothing.
-    fn bounds(b: (i64, i64)) -> [i32; 2] {
-        [b.0, b.1].map(|v| v.clamp(i32::MIN.into(), i32::MAX.into()) as i32)
-    }
-
-    /// The parameters of eight channels of a requantization.
-    #[derive(Clone, Copy)]
-    struct Lanes {
-        mul: [__m256i; 2],
-        add: [__m256i; 2],
-        tie: [__m256i; 2],
-        shift: __m256i,
-    }
-
-    impl Lanes {
-        #[target_feature(enable = "avx2")]
-        #[inline]
-        fn new(h: &Halves, first: usize) -> Lanes {
-            let eight = |v: &[i32]| load(v[first..].first_chunk().expect("eight channels"));
-            let both = |v: &[i64]| [load64(&v[first..]), load64(&v[first + LANES / 2..])];
-            let mul = eight(&h.mul);
-            Lanes {
-                mul: [mul, _mm256_srli_epi64::<32>(mul)],
-                add: both(&h.add),
-                tie: both(&h.tie_mask),
-                shift: eight(&h.shift),
-            }
-        }
-
-        /// The requantized sums.
-        #[target_feature(enable = "avx2")]
-        #[inline]
-        fn apply(&self, x: __m256i, ties: Ties) -> __m256i {
-            let even = _mm256_add_epi64(_mm256_mul_epi32(x, self.mul[0]), self.add[0]);
-            let odd =
-                _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64::<32>(x), self.mul[1]), self.add[1]);
-            let high = _mm256_blend_epi32::<0xaa>(_mm256_srli_epi64::<32>(even), odd);
-            let y = _mm256_srav_epi32(high, self.shift);
-            if ties == Ties::Up {
-                return y;
-            }
-            let zero = _mm256_setzero_si256();
-            let is_tie = |u, i: usize| _mm256_cmpeq_epi64(_mm256_and_si256(u, self.tie[i]), zero);
-            let tie = _mm256_blend_epi32::<0xaa>(is_tie(even, 0), is_tie(odd, 1));
-            let one = _mm256_set1_epi32(1);
-            let less = match ties {
-                Ties::Even => _mm256_and_si256(y, one),
-                Ties::Away => _mm256_and_si256(_mm256_cmpgt_epi32(one, y), one),
-                _ => _mm256_and_si256(_mm256_cmpgt_epi32(y, zero), one),
-            };
-            _mm256_sub_epi32(y, _mm256_and_si256(tie, less))
-        }
-    }
-
-    /// [`Post::run32`] for one word.
-    #[target_feature(enable = "avx2")]
-    fn rows<T: Narrow>(post: &Post, sums: &[i32], to: Rows, out: &mut [T]) {
-        let (before, after) = (bounds(post.before), bounds(post.after));
-        let clamp = |v, [lo, hi]: [i32; 2]| {
-            _mm256_min_epi32(_mm256_max_epi32(v, _mm256_set1_epi32(lo)), _mm256_set1_epi32(hi))
-        };
-        let clamps = post.before != (i64::MIN, i64::MAX);
-        for part in (0..to.cols).step_by(LANES) {
-            let cols = LANES.min(to.cols - part);
-            let lanes = match &post.form {
-                Form::Scale(s, Some(h)) => Some((Lanes::new(h, to.first + part), s.ties)),
-                _ => None,
-            };
-            for r in 0..to.rows {
-                let sums = sums[r * to.width + part..].first_chunk().expect("whole vectors of sums");
-                let mut v = load(sums);
-                if clamps {
-                    v = clamp(v, before);
-                }
-                match (&post.form, &lanes) {
-                    (_, Some((lanes, ties))) => v = lanes.apply(v, *ties),
-                    (Form::Threshold(t), _) => v = count(t, to.first + part, v),
-                    _ => {}
-                }
-                if let Some(int) = post.wrap {
-                    v = wrapped(v, int);
-                }
-                let codes = T::narrow(clamp(v, after));
-                let out = &mut out[to.at + r * to.stride + part..][..cols];
-                match out.first_chunk_mut::<LANES>() {
-                    Some(out) => *out = codes,
-                    None => out.copy_from_slice(&codes[..cols]),
-                }
-            }
-        }
-    }
-
-    /// What thresholds make of eight sums.
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn count(t: &Thresholds, first: usize, x: __m256i) -> __m256i {
-        let mut reached = _mm256_setzero_si256();
-        for below in t.below[first * t.count..].chunks_exact(LANES).take(t.count) {
-            let below = load(below.first_chunk().expect("eight thresholds"));
-            reached = _mm256_sub_epi32(reached, _mm256_cmpgt_epi32(x, below));
-        }
-        let scaled = _mm256_mullo_epi32(reached, _mm256_set1_epi32(t.scale as i32));
-        _mm256_add_epi32(scaled, _mm256_set1_epi32(t.bias as i32))
-    }
-
-    /// The low bits that an integer type has.
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn wrapped(v: __m256i, int: IntType) -> __m256i {
-        if int.width >= 32 {
-            return v;
-        }
-        let spare = _mm_cvtsi32_si128(32 - i32::from(int.width));
-        let up = _mm256_sll_epi32(v, spare);
-        if int.signed { _mm256_sra_epi32(up, spare) } else { _mm256_srl_epi32(up, spare) }
     }
 }
