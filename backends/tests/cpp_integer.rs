@@ -48,6 +48,8 @@ fn convolutions() -> Ints {
         (net.input(ElemType::signed(12), &[7, 9, 5], "hwc"), 12),
         (net.input(ElemType::Int(int(false, 16)), &[7, 9, 5], "hwc"), 6),
         (net.input(ElemType::signed(16), &[7, 9, 5], "hwc"), 16),
+        (net.input(ElemType::signed(16), &[7, 9, 5], "hwc"), 13),
+        (net.input(ElemType::signed(40), &[7, 9, 5], "hwc"), 9),
         (net.input(ElemType::Bipolar, &[7, 9, 5], "hwc"), 2),
     ];
     let same = Window::new([3, 3]).pads([1, 1], [1, 1]);
