@@ -359,7 +359,10 @@ fn packed(w: &mut Writer, step: &Step, layer: &Layer, form: Form, at: &Place) {
     let post = sum_function(w, step, sum);
     let (x, scratch) = (w.read(node.inputs[0]), w.scratch(step));
     let (call, y) = (w.kernel("product"), w.target(step));
-    w.line(&format!("{call}<{shape}, {post}, {}>({x}, {matrix}, {bias_name}, {lifted}, {scratch}, {y});", sum.name()));
+    w.line(&format!(
+        "{call}<{shape}, {post}, {}>({x}, {matrix}, {bias_name}, {lifted}, {scratch}, {y});",
+        sum.name()
+    ));
 }
 
 /// The input with its padding, in its own type.
