@@ -1,4 +1,21 @@
 //! Sums of products: convolutions, dense layers, and products of matrices.
+//!
+//! Measured in isolation, a convolution of 32 to 32 channels with 3 by 3 taps on 30 by 30 cells, one Zen 3 core with AVX2
+//! and without VNNI, g++ 12 and clang++ 14, in 10^9 products a second; `native` is `-O3 -march=native`:
+//!
+//! | form | g++ native | clang++ native | g++ -O3 | clang++ -O3 |
+//! |---|---|---|---|---|
+//! | dot products of words along the inputs, 4 outputs at once | 50 | 19 | 34 | 11 |
+//! | dot products of bytes along the inputs, 4 outputs at once | 9 | 19 | 10 | 7 |
+//! | outputs in the inner loop, one input at a time | 9 | 5 | 9 | 7 |
+//! | outputs in the inner loop, pairs of inputs, words | 11 | 4 | 6 | 5 |
+//! | **intrinsics: groups of 4 inputs, weights widened, 3 cells by 8 outputs** | 67 | 72 | | |
+//! | the same with 6 cells (g++ runs out of registers) | 47 | 72 | | |
+//! | intrinsics: pairs of inputs, words, 5 cells by 16 outputs | 45 | 78 | | |
+//!
+//! Compilers find `pmaddwd` in dot products only, and Clang then not well; so the kernels say what they mean, in a
+//! layout that serves every unit: groups of inputs side by side for each output, which `vpdpbusd` takes as they are.
+//! Weights stay bytes in memory, which is what large dense layers wait for.
 
 use super::super::ops::conv::{Padded, Product, extents, padded, three};
 use super::super::ops::nests::{self, Loop};
