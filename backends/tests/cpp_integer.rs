@@ -36,9 +36,14 @@ fn a_small_network() {
     exact(&mut net, 3, &[], &["-O3", "-march=native"]);
 }
 
-/// Convolutions of an input of each form.
-fn convolutions() -> Ints {
-    let mut net = Ints::new("convolutions");
+/// Whether all is to be tried; else a part of it that has each kind once.
+fn slow() -> bool {
+    std::env::var_os("UNFLOAT_SLOW").is_some()
+}
+
+/// Convolutions of an input of each form: one in `thin` of all combinations of input and window.
+fn convolutions(name: &str, thin: usize) -> Ints {
+    let mut net = Ints::new(name);
     let (i8, u8) = (ElemType::Int(I8), ElemType::Int(U8));
     let inputs = [
         (net.input(u8.clone(), &[7, 9, 5], "hwc"), 8),
@@ -48,6 +53,8 @@ fn convolutions() -> Ints {
         (net.input(ElemType::signed(12), &[7, 9, 5], "hwc"), 12),
         (net.input(ElemType::Int(int(false, 16)), &[7, 9, 5], "hwc"), 6),
         (net.input(ElemType::signed(16), &[7, 9, 5], "hwc"), 16),
+        (net.input(ElemType::signed(16), &[7, 9, 5], "hwc"), 13),
+        (net.input(ElemType::signed(40), &[7, 9, 5], "hwc"), 9),
         (net.input(ElemType::Bipolar, &[7, 9, 5], "hwc"), 2),
     ];
     let same = Window::new([3, 3]).pads([1, 1], [1, 1]);
@@ -59,12 +66,12 @@ fn convolutions() -> Ints {
         (Window::new([1, 1]).strides([2, 2]), 3),
     ];
     for (i, (x, bits)) in inputs.into_iter().enumerate() {
-        for (j, (window, filters)) in windows.iter().enumerate().filter(|(j, _)| i < 2 || (i + j) % 2 == 0) {
+        for (j, (window, filters)) in windows.iter().enumerate().filter(|(j, _)| (i + j) % thin == 0) {
             let name = format!("conv_{i}_{j}");
             let shape = [&[*filters][..], &window.kernel, &[5]].concat();
             let op = Conv { window: window.clone(), groups: 1 };
             let c = net.product(op, x, &shape, bits, (i + j) % 3 > 0, &name);
-            match (i + j) % 4 {
+            match i % 4 {
                 0 => net.graph.add_output(&name, c),
                 1 => {
                     let q = net.requantize(c, U8, Rounding::HalfCeil, &format!("{name}_q"));
@@ -84,6 +91,9 @@ fn convolutions() -> Ints {
     ];
     for (i, (x, bits)) in deep.into_iter().enumerate() {
         for (j, (groups, filters)) in [(2, 20), (4, 8), (12, 12), (12, 24)].into_iter().enumerate() {
+            if (i + j) % thin.min(2) != 0 {
+                continue;
+            }
             let shape = [filters, 3, 3, 12 / groups];
             let name = format!("groups_{i}_{j}");
             let c = net.product(Conv { window: same.clone(), groups }, x, &shape, bits, j % 2 == 0, &name);
@@ -104,14 +114,14 @@ fn convolutions() -> Ints {
 
 #[test]
 fn sums_of_products_over_windows() {
-    exact(&mut convolutions(), 2, &[], &["-O2", "-march=native"]);
+    let thin = if slow() { 1 } else { 4 };
+    exact(&mut convolutions("convolutions", thin), 2, &[], &["-O2", "-march=native"]);
 }
 
 /// Without vector units that the compiler would know of, and with none at all.
 #[test]
 fn other_targets() {
-    let mut net = convolutions();
-    net.graph.name = "targets".to_string();
+    let mut net = convolutions("targets", if slow() { 2 } else { 5 });
     exact(&mut net, 1, &["weights=text"], &["-O2"]);
     exact(&mut net, 1, &["weights=literals"], &["-O1", "-DUNFLOAT_PLAIN_ARRAYS"]);
 }
@@ -134,7 +144,8 @@ fn products_of_matrices() {
         let vector = net.input(elem.clone(), &[130], "c");
         let rows = net.input(elem.clone(), &[3, 5, 19], "___");
         let other = net.input(elem, &[3, 19, 7], "___");
-        for units in [1, 10, 40] {
+        let units = [1, 10, 40];
+        for units in if slow() { units.to_vec() } else { vec![units[i % 3]] } {
             let name = format!("dense_{i}_{units}");
             let d = net.product(Dense, vector, &[units, 130], bits, units > 1, &name);
             net.graph.add_output(&name, d);
@@ -230,16 +241,17 @@ fn thresholds_and_tables() {
 #[test]
 fn functions_of_elements() {
     let mut net = Ints::new("functions");
-    let types = [
+    let all = [
         int(true, 8),
+        int(false, 33),
+        int(true, 64),
         int(false, 8),
         int(true, 5),
         int(false, 17),
         int(true, 32),
-        int(false, 33),
-        int(true, 64),
     ];
-    for ty in types {
+    let types = if slow() { &all[..] } else { &all[..3] };
+    for &ty in types {
         let elem = ElemType::Int(ty);
         let (a, b) = (net.input(elem.clone(), &[3, 4, 5], "hwc"), net.input(elem.clone(), &[3, 4, 5], "hwc"));
         let column = net.input(elem.clone(), &[4, 1], "__");
@@ -273,7 +285,7 @@ fn functions_of_elements() {
         for (i, f) in [Unary::Relu, clip, high, Unary::Neg, Unary::Abs, Unary::Sign].into_iter().enumerate() {
             net.output(f, &[a], &format!("unary_{i}_{ty}"));
         }
-        for to in types {
+        for to in all {
             net.output(Cast { to: ElemType::Int(to) }, &[a], &format!("cast_{ty}_{to}"));
         }
         net.output(Cast { to: ElemType::Bit }, &[a], &format!("bit_{ty}"));
@@ -328,14 +340,9 @@ fn movement(net: &mut Ints, elem: &ElemType) {
 #[test]
 fn movement_and_pools() {
     let mut net = Ints::new("movement");
-    let types = [
-        ElemType::Int(U8),
-        ElemType::signed(3),
-        ElemType::signed(30),
-        ElemType::Int(int(false, 40)),
-        ElemType::Bipolar,
-    ];
-    for elem in &types {
+    let (u40, i3) = (ElemType::Int(int(false, 40)), ElemType::signed(3));
+    let all = [ElemType::Int(U8), ElemType::signed(30), ElemType::Bipolar, i3, u40];
+    for elem in if slow() { &all[..] } else { &all[..3] } {
         movement(&mut net, elem);
         let image = net.input(elem.clone(), &[9, 8, 70], "hwc");
         let line = net.input(elem.clone(), &[12, 5], "wc");

@@ -4,11 +4,12 @@ mod support;
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::ints::{Ints, cifar10_int8, exact, perceptron_16};
 use support::{compilers, emit};
 use unfloat_backends::Manifest;
 use unfloat_backends::process::{self, TempDir};
+use unfloat_exec::{Plan, PlanOptions};
 
 /// Runs codes through the network for half a second, five times; prints the best.
 const BENCH: &str = r#"
@@ -40,10 +41,30 @@ int main() {
 }
 "#;
 
-fn speed(net: &Ints) {
+/// Samples that the native executor runs in a second, one at a time, quantizer and dequantizer included.
+fn executor(net: &mut Ints) -> f64 {
+    let plan = Plan::new(&net.graph, &PlanOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    let samples = net.samples(16);
+    let inputs: Vec<&[f32]> = samples.iter().filter_map(|s| s[0].as_f32()).collect();
+    let mut workspace = plan.workspace();
+    let (mut best, mut n) = (0.0f64, 0);
+    for _ in 0..5 {
+        let (start, before) = (Instant::now(), n);
+        while start.elapsed() < Duration::from_millis(500) {
+            plan.run_in(&mut workspace, &[inputs[n % inputs.len()]], 1).unwrap();
+            n += 1;
+        }
+        best = best.max((n - before) as f64 / start.elapsed().as_secs_f64());
+    }
+    best
+}
+
+fn speed(net: &mut Ints) {
     if std::env::var_os("UNFLOAT_SLOW").is_none() {
         return;
     }
+    let rate = executor(net);
+    println!("{}, native executor: {rate:.0} samples/s", net.graph.name);
     let name = &net.graph.name;
     let temp = TempDir::new().unwrap();
     emit(&net.graph, &[]).write_to(&temp.join("out"), Manifest::new(&net.graph), false).unwrap();
@@ -69,12 +90,12 @@ fn speed(net: &Ints) {
 fn cifar10() {
     let mut net = cifar10_int8();
     exact(&mut net, 2, &[], &["-O3", "-march=native"]);
-    speed(&net);
+    speed(&mut net);
 }
 
 #[test]
 fn perceptron() {
     let mut net = perceptron_16();
     exact(&mut net, 20, &[], &["-O3", "-march=native"]);
-    speed(&net);
+    speed(&mut net);
 }

@@ -1,9 +1,10 @@
 //! Header-only C++17: `NAME.hpp`, a `main.cpp` that runs it on `.npy` files, and a `CMakeLists.txt`.
 //!
-//! **In:** a float graph at stage `folded` or later, whose weights are constants. **Out:** `cpp/NAME.hpp` with
+//! **In:** a float graph at stage `folded` or later, whose weights are constants; or an integer graph (`integer`).
+//! **Out:** `cpp/NAME.hpp` with
 //! `namespace NAME { input_size, output_size, Workspace, run, run_float }`, the standard library its only
 //! dependency, no heap, no exceptions; warning-free under `-Wall -Wextra -Wconversion -Wshadow -Wpedantic`.
-//! **Refuses:** values that are not `f32` (constants that are quantized count as the floats that they mean), values without elements, layers whose weights are computed.
+//! **Refuses:** values that are not `f32` in a float graph (constants that are quantized count as the floats that they mean), values without elements, layers whose weights are computed.
 //!
 //! | module | holds |
 //! |---|---|
@@ -14,6 +15,7 @@
 //! | `weights` | packing of constants and their encoding in source text, with the measurements |
 //! | `header`, `program` | the files |
 //! | `replay` | compiles and runs them |
+//! | `integer` | all of this for graphs of integers, but for the plan and the loops, which are the same |
 //!
 //! Values of each layer lie in one arena whose cells are shared by values that never live together.
 

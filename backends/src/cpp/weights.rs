@@ -122,8 +122,9 @@ pub struct Encoded {
 }
 
 /// Digits to a line, and to a string literal: Clang's portable limit is 65536 characters.
-const LINE: usize = 120;
-const PIECE: usize = 500 * LINE;
+pub const LINE: usize = 120;
+/// Digits to a string.
+pub const PIECE: usize = 500 * LINE;
 
 /// Floats that a constant of `len` takes in text form: it ends where the next may begin.
 pub fn padded(len: usize) -> usize {
@@ -141,7 +142,7 @@ impl Render for Encoded {
                 while !(at / 5).is_multiple_of(super::plan::ALIGN) {
                     digits(&mut out, &mut at, 0)?;
                 }
-                end(&mut out, at)?;
+                out.write_all(if at > 0 { b"\",\n" } else { b"" })?;
             }
             Form::Literals => {
                 let mut n = 0;
@@ -157,12 +158,18 @@ impl Render for Encoded {
 }
 
 /// Writes the five digits of a word, and the quotes and commas between lines and pieces. `at` counts digits.
-pub fn digits(out: &mut impl Write, at: &mut usize, mut bits: u32) -> io::Result<()> {
+fn digits(out: &mut impl Write, at: &mut usize, bits: u32) -> io::Result<()> {
     if at.is_multiple_of(PIECE) {
         out.write_all(if *at > 0 { b"\",\n    \"" } else { b"    \"" })?;
     } else if at.is_multiple_of(LINE) {
         out.write_all(b"\"\n    \"")?;
     }
+    *at += 5;
+    out.write_all(&five(bits))
+}
+
+/// The five digits of a word.
+pub fn five(mut bits: u32) -> [u8; 5] {
     let mut text = [0; 5];
     for digit in &mut text {
         // From `#` on, without `?`, which begins trigraphs, and without the backslash.
@@ -170,13 +177,7 @@ pub fn digits(out: &mut impl Write, at: &mut usize, mut bits: u32) -> io::Result
         *digit = code + u8::from(code > b'>') + u8::from(code >= b'\\' - 1);
         bits /= 85;
     }
-    *at += 5;
-    out.write_all(&text)
-}
-
-/// Ends what [`digits`] wrote.
-pub fn end(out: &mut impl Write, at: usize) -> io::Result<()> {
-    out.write_all(if at > 0 { b"\",\n" } else { b"" })
+    text
 }
 
 /// The C++ that undoes [`digits`].

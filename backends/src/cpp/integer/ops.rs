@@ -1,6 +1,6 @@
 //! Which ops of integers C++ can write, and what each becomes.
 //!
-//! A new op of the IR is one arm in `fault` and in `write`, which the compiler names.
+//! A new op of the IR is an arm in `fault` and one in `write`; what has none is refused.
 
 use super::super::ops::movement::keeps_order;
 use super::super::ops::reduce::is_identity;

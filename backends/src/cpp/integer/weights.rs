@@ -4,7 +4,7 @@
 //! their greatest and least need: 16 of 2 bits, 8 of 4, 4 of 8, 2 of 16, or one, or half of one. They are unpacked when
 //! the program starts, into memory of their own type. As literals they stay where constants do.
 
-use super::super::weights::{Form, digits, end};
+use super::super::weights::{Form, LINE, PIECE, five};
 use super::words::{Word, literal};
 use crate::outdir::Render;
 use std::io::{self, Write};
@@ -79,7 +79,7 @@ impl Render for Encoded {
             }
             Form::Text => {
                 let (bits, _) = self.constant.packing();
-                let mut at = 0;
+                let mut text = Text { out: &mut out, at: 0 };
                 let mask = u64::MAX >> (64 - bits);
                 loop {
                     let (mut word, mut filled) = (0u64, 0);
@@ -91,19 +91,40 @@ impl Render for Encoded {
                     if filled == 0 {
                         break;
                     }
-                    digits(&mut out, &mut at, word as u32)?;
+                    text.word(word as u32)?;
                     if bits == 64 {
-                        digits(&mut out, &mut at, (word >> 32) as u32)?;
+                        text.word((word >> 32) as u32)?;
                     }
                 }
-                end(&mut out, at)?;
+                text.end()?;
             }
         }
         out.flush()
     }
 }
 
-/// The C++ that undoes [`digits`] and the packing.
+/// Strings of digits. Each is in parentheses, since Clang doubts that a string among others is meant to have parts.
+struct Text<'a, W: Write> {
+    out: &'a mut W,
+    at: usize,
+}
+
+impl<W: Write> Text<'_, W> {
+    fn word(&mut self, bits: u32) -> io::Result<()> {
+        if self.at.is_multiple_of(PIECE) {
+            self.out.write_all(if self.at > 0 { b"\"),\n    (\"" } else { b"    (\"" })?;
+        } else if self.at.is_multiple_of(LINE) {
+            self.out.write_all(b"\"\n     \"")?;
+        }
+        self.at += 5;
+        self.out.write_all(&five(bits))
+    }
+    fn end(&mut self) -> io::Result<()> {
+        self.out.write_all(if self.at > 0 { b"\"),\n" } else { b"" })
+    }
+}
+
+/// The C++ that undoes this and the packing.
 pub const DECODER: &str = r#"// The constants, as 5 base-85 digits for each 32 bits, the lowest first; codes lie in them side by side, the first one
 // lowest. The digits are the characters from '#' on, without '?' and '\'. Unpacked once, when the program starts.
 struct reader {

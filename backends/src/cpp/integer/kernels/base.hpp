@@ -19,6 +19,17 @@ template <class T> constexpr T clamp(T x, T low, T high) noexcept { return x < l
 template <class T> constexpr T larger(T a, T b) noexcept { return a > b ? a : b; }
 template <class T> constexpr T lesser(T a, T b) noexcept { return a < b ? a : b; }
 
+// Makes results of N neighbouring sums, the first of which belongs to channel c.
+template <class Post, std::size_t N, class A, class Y> void finish(const A* sum, Y* y, std::size_t c) noexcept {
+  if constexpr (Post::has_rows) {
+    Post::template row<N>(sum, y, c);
+  } else {
+    Y part[N];
+    for (std::size_t n = 0; n < N; ++n) part[n] = Post::apply(sum[n], c + n);
+    std::memcpy(y, part, sizeof part);
+  }
+}
+
 // Sums, differences and products of which the low bits stay.
 template <class T> constexpr T add(T a, T b) noexcept {
   using U = std::make_unsigned_t<T>;

@@ -7,9 +7,7 @@ void matmul_cells(const T* x, const W* w, Y* y, std::size_t c) noexcept {
     const A value = static_cast<A>(x[k]);
     for (std::size_t n = 0; n < N; ++n) sum[n] = add(sum[n], mul(value, static_cast<A>(w[n])));
   }
-  Y part[N];
-  for (std::size_t n = 0; n < N; ++n) part[n] = Post::apply(sum[n], c + n);
-  std::memcpy(y, part, sizeof part);
+  finish<Post, N>(sum, y, c);
 }
 
 template <class S, class Post, class A, class T, class W, class Y> void matmul(const T* x, const W* w, Y* y) noexcept {

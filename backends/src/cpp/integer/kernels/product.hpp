@@ -8,6 +8,8 @@
 // Weights are packed in blocks of output channels, [block][tap][group of inputs][output][input in group], the last
 // block and the last group filled with zeros; what inputs lie beyond a run does therefore not matter.
 //
+// Sums have 32 bits, or 64: then 32 bits hold those of S::part groups of inputs, which are added up.
+//
 // A tile of neighbouring cells times a few vectors of channels is summed in registers, and Post makes results of the
 // sums before they leave the cache.
 
@@ -51,34 +53,57 @@ template <class S> constexpr std::size_t depth_of() noexcept {
 }
 
 // Results of the first N of some sums.
-template <class S, class Post, std::size_t N, class Y>
-void product_results(const std::int32_t* sum, const std::int32_t* bias, Y* y, std::size_t channel) noexcept {
-  std::int32_t total[N];
+template <class S, class Post, std::size_t N, class A, class Y>
+void product_results(const A* sum, const A* bias, Y* y, std::size_t channel) noexcept {
   if constexpr (S::has_bias || dot_of<S>::lift != 0) {
+    A total[N];
     for (std::size_t n = 0; n < N; ++n) total[n] = add(sum[n], bias[channel + n]);
-    sum = total;
+    finish<Post, N>(total, y, channel);
   } else {
     static_cast<void>(bias);
-    static_cast<void>(total);
-  }
-  if constexpr (Post::has_rows) {
-    Post::template row<N>(sum, y, channel);
-  } else {
-    Y part[N];
-    for (std::size_t n = 0; n < N; ++n) part[n] = Post::apply(sum[n], channel + n);
-    std::memcpy(y, part, sizeof part);
+    finish<Post, N>(sum, y, channel);
   }
 }
 
-template <class S, class Post, std::size_t B, std::size_t Valid, std::size_t P, class O, class W, class Y>
-void product_tile(const O* x, const W* w, const std::int32_t* bias, Y* y, std::size_t channel) noexcept {
+// The sums of a tile: kept in vectors, or, where 32 bits hold only parts of them, added up in 64 bits.
+template <class S, std::size_t P, std::size_t V> struct product_sums {
+  using D = typename dot_of<S>::type;
+  static constexpr std::size_t N = V * D::outputs;
+  typename D::vec sum[P][V];
+  std::conditional_t<S::part == 0, std::int32_t, std::int64_t> total[P][N];
+
+  void clear() noexcept {
+    UNFLOAT_UNROLL for (std::size_t p = 0; p < P; ++p) UNFLOAT_UNROLL for (std::size_t v = 0; v < V; ++v) sum[p][v] = D::zero();
+  }
+  void start() noexcept {
+    clear();
+    if constexpr (S::part > 0) std::memset(total, 0, sizeof total);
+  }
+  // Brings the vectors into the totals.
+  void collect() noexcept {
+    if constexpr (S::part == 0) {
+      for (std::size_t p = 0; p < P; ++p) D::store(sum[p], total[p]);
+    } else {
+      for (std::size_t p = 0; p < P; ++p) {
+        std::int32_t part[N];
+        D::store(sum[p], part);
+        for (std::size_t n = 0; n < N; ++n) total[p][n] += part[n];
+      }
+      clear();
+    }
+  }
+};
+
+template <class S, class Post, std::size_t B, std::size_t Valid, std::size_t P, class O, class W, class A, class Y>
+void product_tile(const O* x, const W* w, const A* bias, Y* y, std::size_t channel) noexcept {
   using D = typename dot_of<S>::type;
   // Vectors of a cell: more where there are few cells.
   constexpr std::size_t all = B / D::outputs, V = P == 1 ? least(all, 4) : least(all, 2), N = V * D::outputs;
   for (std::size_t from = 0; from < least(B, Valid); from += N) {
-    typename D::vec sum[P][V];
-    UNFLOAT_UNROLL for (std::size_t p = 0; p < P; ++p) UNFLOAT_UNROLL for (std::size_t v = 0; v < V; ++v) sum[p][v] = D::zero();
+    product_sums<S, P, V> sums;
+    sums.start();
     const W* wk = w + from * D::group;
+    std::size_t parts = 0;
     for (std::size_t i = 0; i < S::taps[0]; ++i) for (std::size_t j = 0; j < S::taps[1]; ++j)
       for (std::size_t k = 0; k < S::taps[2]; ++k) {
         const O* in = x + i * S::reach[0] + j * S::reach[1] + k * S::reach[2];
@@ -87,26 +112,29 @@ void product_tile(const O* x, const W* w, const std::int32_t* bias, Y* y, std::s
           UNFLOAT_UNROLL for (std::size_t v = 0; v < V; ++v) weights[v] = D::weights(wk + v * D::outputs * D::group);
           UNFLOAT_UNROLL for (std::size_t p = 0; p < P; ++p) {
             const auto inputs = D::inputs(in + p * S::step[2] + c);
-            UNFLOAT_UNROLL for (std::size_t v = 0; v < V; ++v) sum[p][v] = D::add(sum[p][v], weights[v], inputs);
+            UNFLOAT_UNROLL for (std::size_t v = 0; v < V; ++v) sums.sum[p][v] = D::add(sums.sum[p][v], weights[v], inputs);
+          }
+          if constexpr (S::part > 0) {
+            if (++parts % S::part == 0) sums.collect();
           }
         }
       }
+    static_cast<void>(parts);
+    sums.collect();
     for (std::size_t p = 0; p < P; ++p) {
-      alignas(64) std::int32_t total[N];
-      D::store(sum[p], total);
       Y* const to = y + p * S::channels + from;
       if constexpr (Valid >= N) {
-        if (Valid % N == 0 || from + N <= Valid) product_results<S, Post, N>(total, bias, to, channel + from);
+        if (Valid % N == 0 || from + N <= Valid) product_results<S, Post, N>(sums.total[p], bias, to, channel + from);
       }
       if constexpr (Valid % N != 0) {
-        if (from + N > Valid) product_results<S, Post, Valid % N>(total, bias, to, channel + from);
+        if (from + N > Valid) product_results<S, Post, Valid % N>(sums.total[p], bias, to, channel + from);
       }
     }
   }
 }
 
-template <class S, class Post, std::size_t B, std::size_t Valid, class O, class W, class Y>
-void product_block(const O* x, const W* w, const std::int32_t* bias, Y* y, std::size_t channel) noexcept {
+template <class S, class Post, std::size_t B, std::size_t Valid, class O, class W, class A, class Y>
+void product_block(const O* x, const W* w, const A* bias, Y* y, std::size_t channel) noexcept {
   constexpr cut_of columns(S::out[2], 4);
   for (std::size_t i = 0; i < S::out[0]; ++i) for (std::size_t j = 0; j < S::out[1]; ++j) {
     const O* in = x + i * S::step[0] + j * S::step[1];
@@ -120,8 +148,8 @@ void product_block(const O* x, const W* w, const std::int32_t* bias, Y* y, std::
   }
 }
 
-template <class S, class Post, std::size_t Done = 0, class O, class W, class Y>
-void product_blocks(const O* x, const W* w, const std::int32_t* bias, Y* y, std::size_t channel) noexcept {
+template <class S, class Post, std::size_t Done = 0, class O, class W, class A, class Y>
+void product_blocks(const O* x, const W* w, const A* bias, Y* y, std::size_t channel) noexcept {
   constexpr std::size_t rest = S::group_out - Done, B = block_width(rest), n = rest < B ? 1 : rest / B;
   constexpr std::size_t depth = depth_of<S>() * dot_of<S>::type::group;
   for (std::size_t i = Done; i < Done + n * B; i += B)
@@ -130,8 +158,8 @@ void product_blocks(const O* x, const W* w, const std::int32_t* bias, Y* y, std:
 }
 
 // y = Post(weights of each patch of x + bias). `lifted` is the bias where inputs are lifted.
-template <class S, class Post, class T, class W, class Y>
-void product(const T* x, const W* w, const std::int32_t* bias, const std::int32_t* lifted, unsigned char* memory, Y* y) noexcept {
+template <class S, class Post, class A, class T, class W, class Y>
+void product(const T* x, const W* w, const A* bias, const A* lifted, unsigned char* memory, Y* y) noexcept {
   const auto* const in = operand<S>(x, memory);
   if constexpr (dot_of<S>::lift != 0) bias = lifted;
   for (std::size_t g = 0; g < S::groups; ++g)
