@@ -162,7 +162,11 @@ pub struct Convert {
     /// The largest relative difference that counts as equal in checks.
     #[arg(long, value_name = "X", default_value_t = crate::compare::TOLERANCE)]
     pub tolerance: f64,
-    /// With quantization: the classes of the samples in `--check DATA`, or, without that, in `--calibrate`, as an .npy of
+    /// With quantization: samples on which the report compares the quantized model with the float one (default: those of
+    /// --calibrate).
+    #[arg(long, value_name = "DATA")]
+    pub evaluate: Option<PathBuf>,
+    /// With quantization: the classes of the samples in --evaluate, or, without that, in --calibrate, as an .npy of
     /// integers. The report then tells the accuracy before and after.
     #[arg(long, value_name = "FILE.npy")]
     pub labels: Option<PathBuf>,

@@ -133,7 +133,7 @@ impl Request {
             return match labels {
                 None => Ok(None),
                 Some(_) => Err(fault("--labels needs the samples that they belong to")
-                    .help("give --check DATA or --calibrate DATA")
+                    .help("give --evaluate DATA or --calibrate DATA")
                     .into()),
             };
         }

@@ -123,8 +123,7 @@ fn quantize(
     args: &Convert,
 ) -> Result<Quantization, Diagnostics> {
     let quantized = request.apply_with(float.clone(), options)?;
-    let data = args.check.as_ref().and_then(Option::as_deref).filter(|_| args.labels.is_some());
-    let cost = request.cost(&float, &quantized, data, args.labels.as_deref())?;
+    let cost = request.cost(&float, &quantized, args.evaluate.as_deref(), args.labels.as_deref())?;
     if args.max_drop.is_some() && cost.as_ref().and_then(Cost::drop).is_none() {
         return Err(fault(
             "--max-drop: the accuracy of this model cannot be told: its first output has no classes",
@@ -164,8 +163,10 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
         found.push(e);
     }
     let quantizes = args.quantization.quantize.is_some() || args.quantization.recipe.is_some();
-    if args.labels.is_some() && !quantizes {
-        found.push(fault("--labels changes nothing without --quantize or --recipe"));
+    for (given, flag) in [(args.labels.is_some(), "--labels"), (args.evaluate.is_some(), "--evaluate")] {
+        if given && !quantizes {
+            found.push(fault(format!("{flag} changes nothing without --quantize or --recipe")));
+        }
     }
     if args.max_drop.is_some_and(|d| !(d >= 0.0 && d.is_finite())) {
         found.push(fault("--max-drop: expected a number of points from 0"));

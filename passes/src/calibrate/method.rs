@@ -58,11 +58,15 @@ fn mse(bins: &[u64], width: f64, most: f64, top: f64) -> f64 {
 /// The range whose quantized distribution is nearest to the clipped one by the Kullback-Leibler divergence (S. Migacz, 8-bit
 /// inference with TensorRT, GTC 2017): what lies beyond the range is counted in
 /// its last bin that is not empty, and each level spreads what falls
-/// to it evenly over the bins that are not empty.
+/// to it evenly over the bins that are not empty. Zeros do not count.
 fn kl(bins: &[u64], width: f64, levels: usize) -> f64 {
     let joined = bins.len().div_ceil(KL_BINS);
-    let bins: Vec<f64> = bins.chunks(joined).map(|c| c.iter().sum::<u64>() as f64).collect();
+    let mut bins: Vec<f64> = bins.chunks(joined).map(|c| c.iter().sum::<u64>() as f64).collect();
     let width = width * joined as f64;
+    // Zeros have a code of their own at any range. Behind a ReLU they are so many that they would decide alone.
+    if let [zeros, next, ..] = bins.as_mut_slice() {
+        *zeros = *next;
+    }
     let mut beyond: Vec<f64> =
         bins.iter().rev().scan(0.0, |sum, n| Some(std::mem::replace(sum, *sum + n))).collect();
     beyond.reverse();
@@ -150,6 +154,16 @@ mod tests {
         let flat: Vec<f32> = (0..100_000).map(|i| i as f32 / 100_000.0).collect();
         let kept = range(&observed(&flat), 127, Method::Kl);
         assert!(kept > 0.95, "{kept}");
+    }
+
+    /// Behind a ReLU half of all elements are 0, which says nothing about the range of the others.
+    #[test]
+    fn divergence_is_not_misled_by_zeros() {
+        let values: Vec<f32> = long_tailed().iter().map(|v| v.abs()).collect();
+        let mut with = values.clone();
+        with.resize(values.len() * 8, 0.0);
+        let [a, b] = [values, with].map(|v| range(&observed(&v), 255, Method::Kl));
+        assert!((a - b).abs() < 0.3, "{a} {b}");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | [`weights`] | weights to scales and codes |
 //! | [`histogram`] | what was seen of a value, in constant memory |
 //! | [`method`] | from that to a range |
+//! | [`means`] | the bias that makes up for coarse weights |
 //! | [`runner`] | the values of a graph on many samples |
 //! | [`simulate`] | quantizers as float steps |
 //! | [`report`] | what a quantization costs, measured |
@@ -16,6 +17,7 @@
 //! samples are cut into batches.
 
 pub mod histogram;
+pub mod means;
 pub mod method;
 pub mod report;
 pub mod runner;
@@ -26,6 +28,7 @@ use crate::recipe::resolved::{AccumulatorNumbers, Activation, BiasNumbers, Codes
 use crate::recipe::sites::{ActivationSite, Sites, layer_name};
 use crate::recipe::{Bias, Method, Recipe};
 use histogram::Observed;
+use means::Means;
 use runner::Runner;
 use std::collections::BTreeMap;
 use unfloat_ir::{Data, Diagnostic, Diagnostics, Format, Graph, Location, Node, NodeId, Op, ValueId};
@@ -38,6 +41,8 @@ pub struct Calibrator<'g> {
     runner: Option<Runner>,
     /// One for each activation that needs a range, by its index.
     observed: BTreeMap<usize, Observed>,
+    /// Operands of layers with coarse weights.
+    means: Vec<Means>,
     samples: usize,
 }
 
@@ -59,8 +64,14 @@ impl<'g> Calibrator<'g> {
             }
             observed.insert(i, seen);
         }
+        let means: Vec<Means> = match probes.is_empty() {
+            // Nothing else needs samples, so there may be none.
+            true => Vec::new(),
+            false => sites.weights.iter().filter_map(|w| Means::of(graph, w.node, w.format)).collect(),
+        };
+        probes.extend(means.iter().map(|m| m.operand));
         let runner = if probes.is_empty() { None } else { Some(Runner::new(graph, &probes)?) };
-        Ok(Self { graph, recipe, sites, runner, observed, samples: 0 })
+        Ok(Self { graph, recipe, sites, runner, observed, means, samples: 0 })
     }
 
     /// Whether samples are needed.
@@ -79,12 +90,13 @@ impl<'g> Calibrator<'g> {
         let Some(runner) = &self.runner else { return Ok(()) };
         let graph = self.graph;
         let sites = &self.sites;
-        let mut watched: Vec<&mut Observed> = self
+        let mut watched: Vec<Watcher> = self
             .observed
             .iter_mut()
             .filter(|(i, _)| graph.const_of(sites.activations[**i].value).is_none())
-            .map(|(_, o)| o)
+            .map(|(_, o)| Watcher::Range(o))
             .collect();
+        watched.extend(self.means.iter_mut().map(Watcher::Mean));
         runner.run(inputs, count, threads, |values| {
             // Each value has one watcher, so it does not matter which thread that runs on.
             let share = watched.len().div_ceil(threads.max(1)).max(1);
@@ -201,7 +213,12 @@ impl<'g> Calibrator<'g> {
                 Bias::Format(format) => format.lsb().map(|s| vec![s as f32]).unwrap_or_default(),
                 Bias::Accumulator => self.sums(site.node, &scales, weights).unwrap_or_default(),
             };
-            BiasNumbers { value, layer, format: site.bias, scale }
+            let weight = weights.iter().find(|w| w.value == value && w.operand == 1);
+            let means = self.means.iter().find(|m| m.node == site.node);
+            let correction =
+                means.zip(weight).and_then(|(m, w)| m.correction(self.graph, w.format, &w.scale));
+            let correction = correction.unwrap_or_default();
+            BiasNumbers { value, layer, format: site.bias, scale, correction }
         };
         self.sites.biases.iter().map(one).collect()
     }
@@ -267,6 +284,21 @@ impl<'g> Calibrator<'g> {
             Some(AccumulatorNumbers { value, layer, format: *format, quantizer, scale })
         };
         self.sites.accumulators.iter().filter_map(one).collect()
+    }
+}
+
+/// Who looks at a value.
+enum Watcher<'a> {
+    Range(&'a mut Observed),
+    Mean(&'a mut Means),
+}
+
+impl Watcher<'_> {
+    fn add(&mut self, values: &[f32]) {
+        match self {
+            Watcher::Range(observed) => observed.add(values),
+            Watcher::Mean(means) => means.add(values),
+        }
     }
 }
 

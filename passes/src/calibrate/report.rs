@@ -11,7 +11,8 @@
 use super::runner::Runner;
 use super::simulate::simulated;
 use super::weights;
-use crate::recipe::resolved::Resolved;
+use crate::recipe::resolved::{Resolved, Weight};
+use crate::recipe::sites::layer_name;
 use serde::Serialize;
 use unfloat_ir::{Data, Diagnostic, Diagnostics, Format, Graph, Location, ValueId};
 
@@ -158,60 +159,15 @@ pub struct Meter {
 impl Meter {
     /// Prepares both graphs: the folded one, and what the pass `quantize` made of it with these numbers.
     pub fn new(float: &Graph, quantized: &Graph, numbers: &Resolved) -> Result<Self, Diagnostics> {
-        let (mut probes, mut left, mut right) = (Vec::new(), Vec::new(), Vec::new());
-        for a in &numbers.activations {
-            let pair = (find(float, &a.value), find(quantized, &format!("{}.quantized", a.value)));
-            let (Some(l), Some(r)) = pair else { continue };
-            if float.const_of(l).is_some() {
-                continue;
-            }
-            let (lo, hi) = a.quantizer.bounds();
-            let reach = ((lo as f32 - 0.5) * a.scale, (hi as f32 + 0.5) * a.scale);
-            let (layer, value, codes) = (a.layer.clone(), a.value.clone(), a.codes.clone());
-            let len = float.ty(l).shape.num_elements();
-            probes.push(Probe {
-                layer,
-                value,
-                codes,
-                scale: Some(a.scale),
-                reach,
-                len,
-                sums: Sums::default(),
-            });
-            left.push(l);
-            right.push(r);
-        }
-        let first_result = probes.len();
-        for (l, r) in float.outputs().iter().zip(quantized.outputs()) {
-            if !float.ty(l.value).elem.is_float() || !quantized.ty(r.value).elem.is_float() {
-                continue;
-            }
-            let layer =
-                float.producer(l.value).map(|(_, n)| crate::recipe::sites::layer_name(&n.origin.layer));
-            probes.push(Probe {
-                layer: layer.unwrap_or_default().to_string(),
-                value: l.name.clone(),
-                codes: "sum".to_string(),
-                scale: None,
-                reach: (f32::NEG_INFINITY, f32::INFINITY),
-                len: float.ty(l.value).shape.num_elements(),
-                sums: Sums::default(),
-            });
-            left.push(l.value);
-            right.push(r.value);
-        }
-        let classes = probes.get(first_result).filter(|p| p.len > 1).map(|_| first_result);
+        let Pairs { probes, left, right, first } = pairs(float, quantized, numbers);
+        let classes = first.filter(|&at| probes.get(at).is_some_and(|p| p.len > 1));
         let weights = weight_costs(float, numbers);
-        let stepwise = simulated(quantized)?
-            .filter(|_| quantized.inputs().iter().all(|&v| quantized.ty(v).elem.is_float()));
-        let quantized = match stepwise {
+        let floats = quantized.inputs().iter().all(|&v| quantized.ty(v).elem.is_float());
+        let quantized = match simulated(quantized)?.filter(|_| floats) {
+            // The values that are wanted are found under their names: a replacement takes them over.
             Some(graph) => {
-                // The values that were wanted are found under their names: a replacement takes them over.
-                let moved: Vec<ValueId> = right
-                    .iter()
-                    .zip(quantized_names(quantized, &right))
-                    .map(|(&v, name)| find(&graph, &name).unwrap_or(v))
-                    .collect();
+                let name = |v: &ValueId| quantized.value(*v).name.as_str();
+                let moved: Vec<ValueId> = right.iter().map(|v| find(&graph, name(v)).unwrap_or(*v)).collect();
                 Runner::new(&graph, &moved)?
             }
             None => Runner::new(quantized, &right)?,
@@ -288,6 +244,63 @@ impl Meter {
     }
 }
 
+/// What is compared, and where it is found in both graphs.
+#[derive(Default)]
+struct Pairs {
+    probes: Vec<Probe>,
+    left: Vec<ValueId>,
+    right: Vec<ValueId>,
+    /// The probe of the first result.
+    first: Option<usize>,
+}
+
+/// Quantized values, and results that have no quantizer.
+fn pairs(float: &Graph, quantized: &Graph, numbers: &Resolved) -> Pairs {
+    let mut all = Pairs::default();
+    for a in &numbers.activations {
+        let pair = (find(float, &a.value), find(quantized, &format!("{}.quantized", a.value)));
+        let (Some(l), Some(r)) = pair else { continue };
+        if float.const_of(l).is_some() {
+            continue;
+        }
+        let (lo, hi) = a.quantizer.bounds();
+        all.probes.push(Probe {
+            layer: a.layer.clone(),
+            value: a.value.clone(),
+            codes: a.codes.clone(),
+            scale: Some(a.scale),
+            reach: ((lo as f32 - 0.5) * a.scale, (hi as f32 + 0.5) * a.scale),
+            len: float.ty(l).shape.num_elements(),
+            sums: Sums::default(),
+        });
+        all.left.push(l);
+        all.right.push(r);
+    }
+    for (l, r) in float.outputs().iter().zip(quantized.outputs()) {
+        if !float.ty(l.value).elem.is_float() || !quantized.ty(r.value).elem.is_float() {
+            continue;
+        }
+        let known = all.left.iter().position(|&v| v == l.value);
+        all.first = all.first.or(Some(known.unwrap_or(all.probes.len())));
+        if known.is_some() {
+            continue;
+        }
+        let layer = float.producer(l.value).map(|(_, n)| layer_name(&n.origin.layer));
+        all.probes.push(Probe {
+            layer: layer.unwrap_or_default().to_string(),
+            value: l.name.clone(),
+            codes: "sum".to_string(),
+            scale: None,
+            reach: (f32::NEG_INFINITY, f32::INFINITY),
+            len: float.ty(l.value).shape.num_elements(),
+            sums: Sums::default(),
+        });
+        all.left.push(l.value);
+        all.right.push(r.value);
+    }
+    all
+}
+
 /// Each probe has its own sums, so threads make no difference to them.
 fn measure(probes: &mut [Probe], float: &[Vec<f32>], quantized: &[Vec<f32>], n: usize, threads: usize) {
     let one = |(p, (f, q)): (&mut Probe, (&Vec<f32>, &Vec<f32>))| {
@@ -305,10 +318,6 @@ fn measure(probes: &mut [Probe], float: &[Vec<f32>], quantized: &[Vec<f32>], n: 
     });
 }
 
-fn quantized_names(graph: &Graph, values: &[ValueId]) -> Vec<String> {
-    values.iter().map(|&v| graph.value(v).name.clone()).collect()
-}
-
 fn find(graph: &Graph, name: &str) -> Option<ValueId> {
     graph.values().find(|(_, v)| v.name == name).map(|(id, _)| id)
 }
@@ -320,7 +329,7 @@ fn greatest(values: &[f32]) -> usize {
 }
 
 fn weight_costs(float: &Graph, numbers: &Resolved) -> Vec<WeightCost> {
-    let one = |w: &crate::recipe::resolved::Weight| {
+    let one = |w: &Weight| {
         let (_, node) = float.producer(find(float, &w.value)?)?;
         let floats = float.const_of(*node.inputs.get(w.operand)?)?.as_f32()?;
         let codes = weights::codes(floats, &w.scale, w.format);

@@ -208,10 +208,23 @@ impl<'g> Work<'g> {
             inputs[w.operand] = new;
             changed = true;
         }
-        for b in self.recipe.biases.iter().filter(|b| b.value == *name && !b.scale.is_empty()) {
+        for b in self.recipe.biases.iter().filter(|b| b.value == *name) {
             let Some(&v) = node.inputs.get(2) else { continue };
             let Some(tensor) = self.graph.const_of(v) else { continue };
             let Some(floats) = tensor.as_f32() else { continue };
+            let corrected: Vec<f32> =
+                floats.iter().enumerate().map(|(i, f)| f + b.correction.get(i).unwrap_or(&0.0)).collect();
+            let floats = corrected.as_slice();
+            if b.scale.is_empty() {
+                if !b.correction.is_empty() {
+                    let data = Data::F32(corrected);
+                    inputs[2] = self
+                        .patch
+                        .constant(&self.graph.value(v).name, Tensor { ty: tensor.ty.clone(), data });
+                    changed = true;
+                }
+                continue;
+            }
             let codes = match b.format {
                 crate::recipe::Bias::Format(format) => weights::codes(floats, &b.scale, format),
                 crate::recipe::Bias::Accumulator => on_grid(floats, &b.scale),

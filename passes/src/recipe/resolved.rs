@@ -75,6 +75,9 @@ pub struct BiasNumbers {
     pub format: Bias,
     /// One scale, or one per output channel; none where it stays a float.
     pub scale: Vec<f32>,
+    /// What is added to each bias first, to make up for coarse weights; nothing where nothing is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub correction: Vec<f32>,
 }
 
 /// A quantized value.

@@ -19,7 +19,7 @@ pub fn starting(graph: &Graph) -> String {
          # fixed<W,I> rounds half to even and saturates unless it names its modes: fixed<W,I,TRN,WRAP>.\n\n\
          [default]\n\
          weights = \"{}\"            # one scale per output channel\n\
-         bias = \"{}\"      # on the grid of the sums; or fixed<W,I>, float\n\
+         bias = \"{}\"        # on the grid of the sums; or fixed<W,I>, float\n\
          activation = \"{}\"         # without a sign where nothing is negative\n\
          accumulator = \"{}\"        # as wide as the sums can be; or fixed<W,I>\n\n\
          [calibration]\n\

@@ -1,0 +1,219 @@
+//! Quantization as a user meets it: a convolutional network that was trained on Fashion-MNIST, and a perceptron by Keras.
+//! Accuracies are measured on the models' own frameworks' terms: labels of the data set, classes that Keras predicts.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn fixture(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/quantize").join(name);
+    path.to_str().unwrap().to_string()
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quantize").join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+fn unfloat(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_unfloat")).args(args).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Converts the convolutional network with these options, and evaluates it on the test images.
+fn convert_cnn(dir: &Path, options: &[&str]) -> Output {
+    let [model, data, test, labels] = ["onnx", "calibration.npz", "test.npz", "labels.npy"]
+        .map(|end| fixture(&format!("fashion_bn.{end}")));
+    let out = dir.join("out");
+    let mut args = vec!["convert", &model, "-o", out.to_str().unwrap(), "--emit", "uir", "--json"];
+    args.extend(["--calibrate", &data, "--evaluate", &test, "--labels", &labels]);
+    args.extend(options);
+    unfloat(&args)
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", stderr(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Points of accuracy that are lost, and samples whose class is another one.
+fn lost(report: &Value) -> (f64, u64) {
+    let cost = &report["certificate"]["quantization"]["cost"];
+    let correct: Vec<f64> = cost["correct"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
+    assert_eq!(cost["samples"], 1000);
+    assert!(correct[0] >= 900.0, "the float model itself has {correct:?} of 1000 right");
+    ((correct[0] - correct[1]) / 10.0, 1000 - cost["same_class"].as_u64().unwrap())
+}
+
+/// On all 10 000 test images the losses are smaller still; see docs/quantization.md.
+#[test]
+fn accuracy_is_kept() {
+    let dir = scratch("accuracy");
+    for (spec, most, other) in [("int8", 0.2, 5), ("w4a8", 1.0, 40), ("fixed<16,6>", 0.2, 5)] {
+        let report = json(&convert_cnn(&dir, &["--quantize", spec, "--force"]));
+        let (points, classes) = lost(&report);
+        assert!(points <= most, "{spec} loses {points} points");
+        assert!(classes <= other, "{spec} changes {classes} classes");
+    }
+}
+
+#[test]
+fn every_method_keeps_the_accuracy() {
+    let dir = scratch("methods");
+    for method in ["percentile=99.99", "mse", "kl"] {
+        let report =
+            json(&convert_cnn(&dir, &["--quantize", "int8", "--calibrate-method", method, "--force"]));
+        assert_eq!(report["certificate"]["quantization"]["recipe"]["method"], method);
+        let (points, classes) = lost(&report);
+        assert!(points <= 0.5 && classes <= 20, "{method} loses {points} points, {classes} classes");
+    }
+}
+
+/// Sixteen bits with nothing else said: a bare `ap_fixed` would wrap.
+#[test]
+fn a_perceptron_at_fixed_point_needs_no_data() {
+    let (model, io) = (fixture("mlp.keras"), fixture("mlp.io.npz"));
+    let dir = scratch("mlp");
+    let y = dir.join("y.npy");
+    let run = unfloat(&[
+        "run",
+        &model,
+        "--quantize",
+        "fixed<16,6>",
+        "--input",
+        &io,
+        "--output",
+        y.to_str().unwrap(),
+    ]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    let ours = unfloat_npy::read_npy(&std::fs::read(y).unwrap()).unwrap();
+    let bytes = std::fs::read(io).unwrap();
+    let theirs = unfloat_npy::Npz::open(&bytes).unwrap().get("output_0").unwrap().unwrap();
+    let class = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+    let (ours, theirs) = (ours.as_f32().unwrap().chunks(5), theirs.as_f32().unwrap().chunks(5));
+    let (mut same, mut all) = (0, 0);
+    for (a, b) in ours.zip(theirs) {
+        same += usize::from(class(a) == class(b));
+        all += 1;
+    }
+    assert_eq!(all, 1000);
+    assert!(same >= 990, "{same} of 1000 classes are Keras'");
+}
+
+#[test]
+fn a_starting_recipe_is_int8() {
+    let dir = scratch("recipe");
+    let recipe = dir.join("r.toml");
+    let recipe = recipe.to_str().unwrap();
+    let written = unfloat(&["recipe", &fixture("fashion_bn.onnx"), "-o", recipe]);
+    assert!(written.status.success(), "{}", stderr(&written));
+    let text = std::fs::read_to_string(recipe).unwrap();
+    for line in ["# name = \"getitem\"", "# image: input, f32[1,28,28] chw", "51264 parameters"] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let numbers = |options: &[&str]| {
+        let report = json(&convert_cnn(&dir, &[options, &["--force"]].concat()));
+        let mut numbers = report["certificate"]["quantization"].clone();
+        numbers["recipe"]["recipe"] = Value::Null;
+        numbers
+    };
+    assert_eq!(numbers(&["--recipe", recipe]), numbers(&["--quantize", "int8"]));
+    // With every comment taken away it says the same again, but for the layers that are kept.
+    let spoken: String = text
+        .lines()
+        .map(|l| l.strip_prefix("# ").filter(|l| l.starts_with("[[") || l.contains(" = \"")).unwrap_or(l))
+        .filter(|l| !l.starts_with("keep"))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    std::fs::write(recipe, spoken).unwrap();
+    assert_eq!(numbers(&["--recipe", recipe]), numbers(&["--quantize", "int8"]));
+}
+
+#[test]
+fn exceptions_are_kept() {
+    let dir = scratch("exceptions");
+    let recipe = dir.join("r.toml");
+    let text = "[[layer]]\nname = 'getitem'\nweights = 'ternary'\n[[layer]]\nname = 'linear*'\nkeep = 'float'\n\
+                [[layer]]\nname = 'relu_1'\nactivation = 'fixed<10,4>'\n";
+    std::fs::write(&recipe, text).unwrap();
+    let report = json(&convert_cnn(&dir, &["--recipe", recipe.to_str().unwrap()]));
+    let recipe = &report["certificate"]["quantization"]["recipe"];
+    let formats: Vec<(&str, &str)> = recipe["weights"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| (w["value"].as_str().unwrap(), w["format"].as_str().unwrap()))
+        .collect();
+    let want = [("getitem", "ternary"), ("getitem_3", "int8"), ("getitem_6", "int8"), ("logits", "int8")];
+    assert_eq!(formats, want);
+    let relu = recipe["activations"].as_array().unwrap().iter().find(|a| a["value"] == "relu_1").unwrap();
+    assert_eq!((&relu["format"], &relu["scale"]), (&"fixed<10,4,RND_CONV,SAT>".into(), &0.015625.into()));
+    // What nothing quantized reads has no quantizer.
+    assert!(recipe["activations"].as_array().unwrap().iter().all(|a| a["value"] != "relu_2"));
+}
+
+#[test]
+fn too_much_loss_writes_nothing() {
+    let dir = scratch("max-drop");
+    let output = convert_cnn(&dir, &["--quantize", "wbipolar a2", "--max-drop", "0.5"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("nothing was written"));
+    assert!(!dir.join("out").exists());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["passed"], false);
+    assert!(convert_cnn(&dir, &["--quantize", "int8", "--max-drop", "0.5"]).status.success());
+}
+
+#[test]
+fn what_goes_together_and_what_does_not() {
+    let (model, mlp, labels) =
+        (fixture("fashion_bn.onnx"), fixture("mlp.keras"), fixture("fashion_bn.labels.npy"));
+    let dir = scratch("refused");
+    let out = dir.join("out");
+    let out = out.to_str().unwrap();
+    let bad = dir.join("bad.toml");
+    std::fs::write(&bad, "[default]\nweights = 'uint8'\n[[layer]]\nname = 'nothing*'\nkeep = 'float'\n")
+        .unwrap();
+    let none = dir.join("none.toml");
+    std::fs::write(
+        &none,
+        "[default]\nactivation='fixed<16,6>'\n[[layer]]\nname = 'nothing*'\nkeep = 'float'\n",
+    )
+    .unwrap();
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&[&model, "--quantize", "int8"], &["there are no samples", "--calibrate DATA"]),
+        (&[&model, "--quantize", "w4a8"], &["there are no samples"]),
+        (&[&model, "--quantize", "uint8"], &["weights have a sign"]),
+        (&[&model, "--calibrate", &labels], &["--calibrate changes nothing without --quantize"]),
+        (&[&model, "--quantize", "int8", "--calibrate-method", "best"], &["expected minmax"]),
+        (&[&model, "--quantize", "int8", "--recipe", "x"], &["cannot be used with"]),
+        (&[&model, "--recipe", bad.to_str().unwrap()], &["bad.toml: line 2: `weights`"]),
+        (
+            &[&mlp, "--recipe", none.to_str().unwrap()],
+            &["none.toml: line 3: `nothing*` names no layer", "`fc1"],
+        ),
+        (&[&model, "--quantize", "int8", "--calibrate", &labels], &["expected the shape"]),
+    ];
+    for (args, want) in cases {
+        let output = unfloat(&[&["convert"], args, &["-o", out, "--emit", "uir"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        for want in want {
+            assert!(stderr(&output).contains(want), "{args:?}: {want} is not in {}", stderr(&output));
+        }
+    }
+    assert!(!Path::new(out).exists());
+}
+
+/// With nothing said a float model stays float.
+#[test]
+fn nothing_is_quantized_unasked() {
+    let output = unfloat(&["inspect", &fixture("mlp.keras"), "--stage", "folded"]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("quantize"));
+    let output = unfloat(&["inspect", &fixture("mlp.keras"), "--quantize", "fixed<16,6>"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("quantize to=i16 rounding=half_even"));
+}
