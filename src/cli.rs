@@ -132,6 +132,15 @@ where
     Ok((name.to_string(), value.parse().map_err(|e| format!("`{value}`: {e}"))?))
 }
 
+/// What a classifier gives.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// Its own outputs.
+    Scores,
+    /// The place of the greatest score.
+    Class,
+}
+
 /// A backend of Keras: Theano stores convolution kernels mirrored.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KerasBackend {
@@ -162,6 +171,9 @@ pub struct Convert {
     /// The largest relative difference that counts as equal in checks.
     #[arg(long, value_name = "X", default_value_t = crate::compare::TOLERANCE)]
     pub tolerance: f64,
+    /// What the model gives: its scores, or the class alone (the place of the greatest score, without a softmax).
+    #[arg(long, value_name = "HEAD", default_value = "scores")]
+    pub head: Head,
     /// With quantization: samples on which the report compares the quantized model with the float one (default: those of
     /// --calibrate).
     #[arg(long, value_name = "DATA")]

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+pub mod classes;
 pub mod cli;
 pub mod commands;
 pub mod compare;

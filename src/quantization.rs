@@ -4,7 +4,8 @@
 //! the passes claim. Refused, before any model is read: options that go with nothing; then samples that do not suit the
 //! model, and a request that needs samples and has none.
 
-use crate::cli::Quantization;
+use crate::classes::classes;
+use crate::cli::{Head, Quantization};
 use crate::model::default_threads;
 use crate::output::{during, fault, show};
 use crate::samples::{self, Batch, read_file};
@@ -72,13 +73,18 @@ impl Request {
 
     /// Quantizes a folded graph; what the passes claim is checked, and warnings are shown.
     pub fn apply(&self, graph: Graph) -> Result<Quantized, Diagnostics> {
-        let quantized = self.apply_with(graph, &RunOptions::default())?;
+        let quantized = self.apply_with(graph, &RunOptions::default(), Head::Scores)?;
         show(&quantized.warnings);
         Ok(quantized)
     }
 
-    /// Quantizes a folded graph.
-    pub fn apply_with(&self, mut graph: Graph, options: &RunOptions) -> Result<Quantized, Diagnostics> {
+    /// Quantizes a folded graph, which gives classes behind that if they are asked for.
+    pub fn apply_with(
+        &self,
+        mut graph: Graph,
+        options: &RunOptions,
+        head: Head,
+    ) -> Result<Quantized, Diagnostics> {
         let resolved = self.resolve(&graph)?;
         let mut warnings = Diagnostics::new();
         let options = RunOptions { recipe: Some(&resolved), ..*options };
@@ -86,6 +92,9 @@ impl Request {
         let first = calls.iter().position(|c| c.pass.info().name == "quantize").map_or(0, |at| at + 1);
         let mut passes = run_pipeline(&mut graph, &calls[..first], &options, &mut warnings)?;
         let stepwise = graph.clone();
+        if head == Head::Class {
+            graph = classes(graph)?;
+        }
         passes.passes.extend(run_pipeline(&mut graph, &calls[first..], &options, &mut warnings)?.passes);
         Ok(Quantized { graph, stepwise, resolved, passes, warnings })
     }

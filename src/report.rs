@@ -2,7 +2,7 @@
 
 use crate::output::table;
 use unfloat_passes::calibrate::report::Cost;
-use unfloat_passes::report::{Evidence, PassReport, Report};
+use unfloat_passes::report::{Evidence, Fold, PassReport, Proof, Report};
 
 /// A line for each pass that changed something, and one that counts the others.
 pub fn describe(report: &Report) -> Vec<String> {
@@ -25,6 +25,31 @@ fn pass(pass: &PassReport) -> Option<String> {
         }
     };
     Some(format!("{}: {} changes, claim {}; {evidence}", pass.pass, pass.changes, pass.claim))
+}
+
+/// The step functions that became integers: which layer, what of it, and for how many values of the accumulator it is proved.
+pub fn folds(report: &Report) -> Option<String> {
+    let folds: Vec<&Fold> = report.passes.iter().flat_map(|p| &p.folds).collect();
+    let row = |f: &&Fold| {
+        let proof = match f.proof {
+            Proof::Enumerated => "each evaluated".to_string(),
+            Proof::Monotone => "monotone, both sides of each step".to_string(),
+            Proof::Library => "both sides of each step, and samples".to_string(),
+            Proof::Bounded => format!("within {:.1e}", f.bound),
+        };
+        let proof = match f.differs {
+            Some(d) if d.different > 0 => {
+                format!("{proof}; {} of {} pairs differ, by {} at most", d.different, d.pairs, d.most)
+            }
+            Some(d) => format!("{proof}; equal for {} pairs", d.pairs),
+            None => proof,
+        };
+        let numbers = [f.channels.to_string(), f.accumulator_bits.to_string(), f.points.to_string()];
+        [vec![f.value.clone(), f.form.clone()], numbers.to_vec(), vec![proof]].concat()
+    };
+    let rows: Vec<Vec<String>> = folds.iter().map(row).collect();
+    let header = ["integers", "form", "channels", "accumulator bits", "its values", "proof"];
+    (!rows.is_empty()).then(|| table(&header, &rows, &[2, 3, 4]))
 }
 
 /// What a quantization costs: weights, values, classes.

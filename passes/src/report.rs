@@ -55,6 +55,8 @@ pub struct Fold {
     pub form: String,
     /// How many channels have a function of their own.
     pub channels: usize,
+    /// Bits of the narrowest register that holds every value of the accumulator, with the weights that are there.
+    pub accumulator_bits: u8,
     /// Values of the accumulator, over all channels, for which it holds.
     pub points: u64,
     /// Why it holds for them.

@@ -1,6 +1,7 @@
 //! `convert`: import, passes, emit, check. What is written is written at once, at the end, or not at all.
 
-use crate::cli::Convert;
+use crate::classes::classes;
+use crate::cli::{Convert, Head};
 use crate::commands::verify::Comparison;
 use crate::compare;
 use crate::load::{default_name, load_with_source};
@@ -34,6 +35,9 @@ pub fn run(args: &Convert) -> CommandResult {
     let mut passes = run_pipeline(&mut graph, &pipeline("import")?, &options, &mut warnings)?;
     let quantization = match &request {
         None => {
+            if args.head == Head::Class {
+                graph = classes(graph)?;
+            }
             // What a source quantized becomes integers; there is nothing to do in a float model.
             passes
                 .passes
@@ -50,6 +54,7 @@ pub fn run(args: &Convert) -> CommandResult {
     };
     show(&warnings);
     report::describe(&passes).iter().for_each(|line| note(line));
+    report::folds(&passes).iter().for_each(|table| note(table.trim_end()));
     if let Some(cost) = quantization.as_ref().and_then(|q| q.cost.as_ref()) {
         note(report::cost(cost).trim_end());
     }
@@ -122,7 +127,7 @@ fn quantize(
     options: &RunOptions,
     args: &Convert,
 ) -> Result<Quantization, Diagnostics> {
-    let quantized = request.apply_with(float.clone(), options)?;
+    let quantized = request.apply_with(float.clone(), options, args.head)?;
     let cost = request.cost(&float, &quantized, args.evaluate.as_deref(), args.labels.as_deref())?;
     if args.max_drop.is_some() && cost.as_ref().and_then(Cost::drop).is_none() {
         return Err(fault(

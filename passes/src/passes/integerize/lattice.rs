@@ -5,7 +5,7 @@
 //! of each element ([`Func`]) and moves of whole elements, which commute with those where [`Lattice`] allows them.
 
 use super::function::{Func, Trend, block};
-use unfloat_ir::{Op, ValueId};
+use unfloat_ir::{IntType, Op, ValueId};
 
 /// The first float for a code. Each list has one entry, or one per channel.
 #[derive(Clone, PartialEq, Debug)]
@@ -118,6 +118,12 @@ impl Lattice {
     pub fn channels(&self) -> usize {
         let ranges = self.range.len();
         self.funcs().map(Func::channels).fold(self.base.channels().max(ranges), usize::max)
+    }
+
+    /// Bits of a register that holds every code.
+    pub fn bits(&self) -> u8 {
+        let hull = self.range.iter().fold((0, 0), |(a, b), &(lo, hi)| (a.min(lo), b.max(hi)));
+        IntType::covering(hull.0, hull.1).width
     }
 
     /// The range of a channel.

@@ -124,6 +124,9 @@ impl<'g> Integerizer<'g> {
         if is_quantizer(self.graph, node) {
             return self.quantizer(node);
         }
+        if let Op::ArgReduce(arg) = &node.op {
+            return self.class(node, arg);
+        }
         if !self.graph.ty(node.output).elem.is_float() {
             return Ok(());
         }
@@ -426,6 +429,7 @@ impl<'g> Integerizer<'g> {
             layer: node.origin.layer.to_string(),
             form: realised.form.to_string(),
             channels,
+            accumulator_bits: lattice.bits(),
             points: effort.points,
             proof: effort.proof,
             bound: 0.0,

@@ -97,17 +97,18 @@ impl Integerizer<'_> {
         let name = self.name(node, "codes");
         let table = self.patch.constant(&format!("{name}.table"), Tensor::codes(ty, entries));
         let value = self.patch.node(unfloat_ir::ops::Lookup, &[codes.code, table], &name, &node.origin)?;
-        self.certify(node, "lookup behind 16 bits", 1, all.len() as u64, f64::from(scale) / 2.0);
+        self.certify(node, "lookup behind 16 bits", &codes, all.len() as u64, f64::from(scale) / 2.0);
         let base = Base::Codes { scale: vec![scale], zero: vec![0.0] };
         self.dequantize(value, &base, node).map(Some)
     }
 
-    fn certify(&mut self, node: &Node, form: &str, channels: usize, points: u64, bound: f64) {
+    fn certify(&mut self, node: &Node, form: &str, lattice: &Lattice, points: u64, bound: f64) {
         self.folds.push(Fold {
             value: self.graph.value(node.output).name.clone(),
             layer: node.origin.layer.to_string(),
             form: form.to_string(),
-            channels,
+            channels: lattice.channels(),
+            accumulator_bits: lattice.bits(),
             points,
             proof: Proof::Bounded,
             bound,
@@ -174,7 +175,7 @@ impl Integerizer<'_> {
             };
         }
         let points = ranges.iter().map(|r| r.1.abs_diff(r.0).saturating_add(1)).fold(0, u64::saturating_add);
-        self.certify(node, "sums", channels, points, off(k));
+        self.certify(node, "sums", lattice, points, off(k));
         let scale: Vec<f32> = lines.iter().map(|l| (l.0 / factor) as f32).collect();
         let scale = if scale.windows(2).all(|w| w[0] == w[1]) { scale[..1].to_vec() } else { scale };
         let base = Base::Codes { scale, zero: vec![0.0] };

@@ -16,7 +16,7 @@ use super::function::{Clamped, Func};
 use super::lattice::{Base, Lattice};
 use super::realise::Wanted;
 use crate::report::{Fold, Proof};
-use unfloat_ir::ops::{Binary, Cast, Lookup, Reduce, ReduceFn, Requantize, Softmax, Unary};
+use unfloat_ir::ops::{ArgReduce, Binary, Cast, Lookup, Reduce, ReduceFn, Requantize, Softmax, Unary};
 use unfloat_ir::{
     Diagnostic, ElemType, IntType, Layout, Node, Op, Overflow, Rounding, Tensor, TensorType, ValueId,
 };
@@ -145,6 +145,7 @@ impl Integerizer<'_> {
             layer: node.origin.layer.to_string(),
             form: "softmax".to_string(),
             channels: 1,
+            accumulator_bits: IntType::covering(lo, hi).width,
             points,
             proof: Proof::Bounded,
             bound: bound(classes, relative),
@@ -152,6 +153,21 @@ impl Integerizer<'_> {
         });
         let base = Base::Codes { scale: vec![(-BITS as f32).exp2()], zero: vec![0.0] };
         Ok(Some(Lattice { code, range: vec![(0, most)], base, steps: Vec::new() }))
+    }
+
+    /// The place of the greatest element needs no softmax: integers on one grid tell it.
+    pub fn class(&mut self, node: &Node, arg: &ArgReduce) -> Result<(), Diagnostic> {
+        let last = arg.axis + 1 == self.graph.ty(node.inputs[0]).rank();
+        if !last || self.lattice(node.inputs[0]).is_none() {
+            return Ok(());
+        }
+        let Some((x, _)) = self.on_one_grid(node)? else { return Ok(()) };
+        let name = self.name(node, "class");
+        let value = self.patch.node(arg.clone(), &[x.code], &name, &node.origin)?;
+        self.patch.replace(node.output, value)?;
+        self.replaced.insert(node.output, value);
+        self.count += 1;
+        Ok(())
     }
 
     /// The operand as integers of one scale.
