@@ -59,8 +59,8 @@ pub(crate) struct Rows {
     pub a_stride: usize,
     /// Distance of pixels in the output.
     pub c_stride: usize,
-    /// Further axes, (count, distance in the input, distance in the output), innermost first.
-    pub outer: [(usize, usize, usize); 2],
+    /// Further axes, (count, distance in the input), innermost first. In the output, all pixels are evenly spaced.
+    pub outer: [(usize, usize); 2],
 }
 
 /// A matrix to be packed.
@@ -154,8 +154,8 @@ impl Product {
 
     /// Computes all outputs of all pixels.
     ///
-    /// The inputs of the pixel (i, j, ...) begin at `a[a0 + its distances]`, its codes are the elements from `c0` + its
-    /// distances of `out` on.
+    /// The inputs of the pixel (i, j, ...) begin at `a[a0 + its distances]`, its codes are the elements of `out` from `c0` +
+    /// its number times their distance on.
     pub fn run<S: Code>(&self, rows: Rows, a: &[S], a0: usize, out: &mut [u8], c0: usize) {
         let counts = rows.outer.map(|o| o.0);
         if rows.pixels == 0 || counts.contains(&0) {
@@ -167,38 +167,44 @@ impl Product {
         assert_eq!(size, if self.form == Form::Quads { 1 } else { 2 }, "inputs of the plan's width");
         assert!((a0 + far) * size + self.reach <= size_of_val(a), "input too short for the plan");
         let a = a.as_ptr().wrapping_add(a0).cast::<u8>();
+        let a_stride = rows.a_stride * size;
         let mut sums = Sums([0; ROW * 2 * LANES]);
         for panel in &self.panels {
             let kernels = tiles(self.isa, panel.nv, self.form);
-            for i1 in 0..counts[1] {
-                for i0 in 0..counts[0] {
-                    let a = a.wrapping_add((i1 * rows.outer[1].1 + i0 * rows.outer[0].1) * size);
-                    let c = c0 + i1 * rows.outer[1].2 + i0 * rows.outer[0].2;
-                    for (first, count) in split(rows.pixels, ROW) {
-                        let to = Codes {
-                            rows: count,
-                            width: panel.nv * LANES,
-                            cols: panel.cols,
-                            first: panel.first,
-                            at: c + first * rows.c_stride + panel.first,
-                            stride: rows.c_stride,
-                        };
-                        let a_stride = rows.a_stride * size;
-                        let a = (a.wrapping_add(first * a_stride), a_stride);
-                        // SAFETY: the assert above bounds the inputs of every pixel, of which these are some; the
-                        // kernels are those of the panel.
-                        unsafe {
-                            match self.wide {
-                                true => self.row64(kernels, panel, a, to, out),
-                                false => {
-                                    self.row(kernels, panel, &self.blocks[0], a, to.rows, &mut sums.0);
-                                    self.post.run32(&sums.0, to, out);
-                                }
-                            }
+            let width = panel.nv * LANES;
+            // Pixels whose codes are stored, and pixels after them whose sums are held.
+            let (mut done, mut held) = (0, 0);
+            let to = |done: usize, count: usize| Codes {
+                rows: count,
+                width,
+                cols: panel.cols,
+                first: panel.first,
+                at: c0 + done * rows.c_stride + panel.first,
+                stride: rows.c_stride,
+            };
+            for row in 0..counts[0] * counts[1] {
+                let (i1, i0) = (row / counts[0], row % counts[0]);
+                let a = a.wrapping_add((i1 * rows.outer[1].1 + i0 * rows.outer[0].1) * size);
+                for (first, count) in split(rows.pixels, ROW) {
+                    let a = (a.wrapping_add(first * a_stride), a_stride);
+                    if held + count > ROW {
+                        self.post.run32(&sums.0, to(done, held), out);
+                        (done, held) = (done + held, 0);
+                    }
+                    // SAFETY: the assert above bounds the inputs of every pixel, of which these are some; the kernels are
+                    // those of the panel.
+                    unsafe {
+                        if self.wide {
+                            self.row64(kernels, panel, a, to(done, count), out);
+                            done += count;
+                        } else {
+                            self.row(kernels, panel, &self.blocks[0], a, count, &mut sums.0[held * width..]);
+                            held += count;
                         }
                     }
                 }
             }
+            self.post.run32(&sums.0, to(done, held), out);
         }
     }
 
@@ -214,7 +220,7 @@ impl Product {
         block: &Block,
         a: (*const u8, usize),
         pixels: usize,
-        sums: &mut [i32; ROW * 2 * LANES],
+        sums: &mut [i32],
     ) {
         let width = panel.nv * LANES;
         let weights = &self.weights[(panel.weights + block.first * width) * self.form.bytes()..];
