@@ -186,7 +186,7 @@ impl Conv {
             staged[pixels * self.stage.channels()..].fill(S::set(0));
         }
         for (input, output) in input.chunks(pixels * from).zip(output.chunks_mut(pixels * to)) {
-            let rows = Rows { pixels: input.len() / from, outer: [(1, 0, 0); 2], ..self.rows };
+            let rows = Rows { pixels: input.len() / from, outer: [(1, 0); 2], ..self.rows };
             if self.in_place {
                 self.sample(rows, view::<S>(input), output);
             } else {
@@ -309,10 +309,5 @@ fn rows(shape: &ConvShape, stage: &Stage, [od, oh, ow]: [usize; 3]) -> Rows {
     let (c, o) = (stage.channels(), shape.out_channels);
     let [_, h, w] = stage.extents();
     let [sd, sh, sw] = shape.stride;
-    Rows {
-        pixels: ow,
-        a_stride: sw * c,
-        c_stride: o,
-        outer: [(oh, sh * w * c, ow * o), (od, sd * h * w * c, oh * ow * o)],
-    }
+    Rows { pixels: ow, a_stride: sw * c, c_stride: o, outer: [(oh, sh * w * c), (od, sd * h * w * c)] }
 }

@@ -49,7 +49,7 @@ impl Depthwise {
             for i1 in 0..rows.outer[1].0 {
                 for i0 in 0..rows.outer[0].0 {
                     let a0 = i1 * rows.outer[1].1 + i0 * rows.outer[0].1 + first;
-                    let c0 = i1 * rows.outer[1].2 + i0 * rows.outer[0].2 + first;
+                    let c0 = (i1 * rows.outer[0].0 + i0) * rows.pixels * rows.c_stride + first;
                     for (pixel, count) in split(rows.pixels, PIXELS) {
                         let mut sums = [[0; WIDTH]; PIXELS];
                         let from = (a0 + pixel * rows.a_stride, rows.a_stride);

@@ -8,7 +8,7 @@
 use super::super::isa::Isa;
 use super::super::tile::split;
 use super::post::{LANES, Post, Rows as Codes};
-use super::tile::{Form, Segment, Tile, TileFn, tiles};
+use super::tile::{Form, Segment, Tile, tiles};
 use super::word::{AlignedBytes, Code};
 
 /// Channels that one tile covers.
@@ -59,8 +59,8 @@ pub(crate) struct Rows {
     pub a_stride: usize,
     /// Distance of pixels in the output.
     pub c_stride: usize,
-    /// Further axes, (count, distance in the input, distance in the output), innermost first.
-    pub outer: [(usize, usize, usize); 2],
+    /// Further axes, (count, distance in the input), innermost first. In the output, all pixels are evenly spaced.
+    pub outer: [(usize, usize); 2],
 }
 
 /// A matrix to be packed.
@@ -154,8 +154,8 @@ impl Product {
 
     /// Computes all outputs of all pixels.
     ///
-    /// The inputs of the pixel (i, j, ...) begin at `a[a0 + its distances]`, its codes are the elements from `c0` + its
-    /// distances of `out` on.
+    /// The inputs of the pixel (i, j, ...) begin at `a[a0 + its distances]`, its codes are the elements of `out` from `c0` +
+    /// its number times their distance on.
     pub fn run<S: Code>(&self, rows: Rows, a: &[S], a0: usize, out: &mut [u8], c0: usize) {
         let counts = rows.outer.map(|o| o.0);
         if rows.pixels == 0 || counts.contains(&0) {
@@ -167,70 +167,67 @@ impl Product {
         assert_eq!(size, if self.form == Form::Quads { 1 } else { 2 }, "inputs of the plan's width");
         assert!((a0 + far) * size + self.reach <= size_of_val(a), "input too short for the plan");
         let a = a.as_ptr().wrapping_add(a0).cast::<u8>();
+        let pixels = rows.pixels * counts[0] * counts[1];
         let mut sums = Sums([0; ROW * 2 * LANES]);
-        for panel in &self.panels {
-            let kernels = tiles(self.isa, panel.nv, self.form);
-            for i1 in 0..counts[1] {
-                for i0 in 0..counts[0] {
-                    let a = a.wrapping_add((i1 * rows.outer[1].1 + i0 * rows.outer[0].1) * size);
-                    let c = c0 + i1 * rows.outer[1].2 + i0 * rows.outer[0].2;
-                    for (first, count) in split(rows.pixels, ROW) {
-                        let to = Codes {
-                            rows: count,
-                            width: panel.nv * LANES,
-                            cols: panel.cols,
-                            first: panel.first,
-                            at: c + first * rows.c_stride + panel.first,
-                            stride: rows.c_stride,
-                        };
-                        let a_stride = rows.a_stride * size;
-                        let a = (a.wrapping_add(first * a_stride), a_stride);
-                        // SAFETY: the assert above bounds the inputs of every pixel, of which these are some; the
-                        // kernels are those of the panel.
-                        unsafe {
-                            match self.wide {
-                                true => self.row64(kernels, panel, a, to, out),
-                                false => {
-                                    self.row(kernels, panel, &self.blocks[0], a, to.rows, &mut sums.0);
-                                    self.post.run32(&sums.0, to, out);
-                                }
-                            }
-                        }
+        let mut addresses = [a; ROW];
+        // As many pixels at once as full tiles have.
+        let most = ROW / tiles(self.isa, 2, self.form).len() * tiles(self.isa, 2, self.form).len();
+        for first in (0..pixels).step_by(most) {
+            let count = most.min(pixels - first);
+            let addresses = &mut addresses[..count];
+            let (mut row, mut i) = (first / rows.pixels, first % rows.pixels);
+            let place = |row: usize| row / counts[0] * rows.outer[1].1 + row % counts[0] * rows.outer[0].1;
+            let mut at = place(row) + i * rows.a_stride;
+            for address in addresses.iter_mut() {
+                *address = a.wrapping_add(at * size);
+                (i, at) = (i + 1, at + rows.a_stride);
+                if i == rows.pixels {
+                    (row, i) = (row + 1, 0);
+                    at = place(row);
+                }
+            }
+            for panel in &self.panels {
+                let to = Codes {
+                    rows: count,
+                    width: panel.nv * LANES,
+                    cols: panel.cols,
+                    first: panel.first,
+                    at: c0 + first * rows.c_stride + panel.first,
+                    stride: rows.c_stride,
+                };
+                // SAFETY: the assert above bounds the inputs of every pixel, of which these are some.
+                unsafe {
+                    if self.wide {
+                        self.codes64(panel, addresses, to, out);
+                    } else {
+                        self.sums(panel, &self.blocks[0], addresses, &mut sums.0);
+                        self.post.run32(&sums.0, to, out);
                     }
                 }
             }
         }
     }
 
-    /// The sums over one block of `pixels` pixels, at most [`ROW`].
+    /// The sums over one block of some pixels, at most [`ROW`].
     ///
     /// # Safety
-    /// `a.0` must be readable for [`Product::reach`] bytes at every pixel, `a.1` apart, and `kernels` be those of the
-    /// panel's width.
-    unsafe fn row(
-        &self,
-        kernels: &[TileFn],
-        panel: &Panel,
-        block: &Block,
-        a: (*const u8, usize),
-        pixels: usize,
-        sums: &mut [i32; ROW * 2 * LANES],
-    ) {
+    /// Each address must be readable for [`Product::reach`] bytes.
+    unsafe fn sums(&self, panel: &Panel, block: &Block, addresses: &[*const u8], sums: &mut [i32]) {
+        let kernels = tiles(self.isa, panel.nv, self.form);
         let width = panel.nv * LANES;
         let weights = &self.weights[(panel.weights + block.first * width) * self.form.bytes()..];
         let start = &self.start[panel.first..][..width];
-        for (first, mr) in split(pixels, kernels.len()) {
+        for (first, mr) in split(addresses.len(), kernels.len()) {
             let tile = Tile {
-                a: a.0.wrapping_add(first * a.1),
-                a_stride: a.1,
+                a: addresses[first..first + mr].as_ptr(),
                 segments: &block.segments,
                 b: weights.as_ptr(),
                 start: start.as_ptr(),
                 sums: sums[first * width..][..mr * width].as_mut_ptr(),
             };
-            // SAFETY: the caller's contract for `a`; `weights` holds `width` groups for each group of inputs of the block
-            // (see `new`); `start` and `sums` were sliced. The table is that of `self.isa`, which exists only where its
-            // instructions do.
+            // SAFETY: the caller's contract for the addresses; `weights` holds `width` groups for each group of inputs of
+            // the block (see `new`); `start` and `sums` were sliced. The table is that of `self.isa`, which exists only
+            // where its instructions do.
             unsafe { kernels[mr - 1](&tile) }
         }
     }
@@ -238,15 +235,8 @@ impl Product {
     /// The codes of pixels whose sums need 64 bits.
     ///
     /// # Safety
-    /// As [`Product::row`].
-    unsafe fn row64(
-        &self,
-        kernels: &[TileFn],
-        panel: &Panel,
-        a: (*const u8, usize),
-        to: Codes,
-        out: &mut [u8],
-    ) {
+    /// As [`Product::sums`].
+    unsafe fn codes64(&self, panel: &Panel, addresses: &[*const u8], to: Codes, out: &mut [u8]) {
         let mut sums = Sums([0; ROW * 2 * LANES]);
         let mut wide = [0i64; ROW * 2 * LANES];
         for wide in wide.chunks_exact_mut(to.width).take(to.rows) {
@@ -254,7 +244,7 @@ impl Product {
         }
         for block in &self.blocks {
             // SAFETY: the caller's contract.
-            unsafe { self.row(kernels, panel, block, a, to.rows, &mut sums.0) }
+            unsafe { self.sums(panel, block, addresses, &mut sums.0) }
             let used = to.rows * to.width;
             for (wide, &sum) in wide[..used].iter_mut().zip(&sums.0) {
                 *wide = wide.wrapping_add(sum.into());

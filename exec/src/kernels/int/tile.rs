@@ -38,10 +38,8 @@ pub(crate) struct Segment {
 
 /// What one call of a tile kernel works on.
 pub(crate) struct Tile<'a> {
-    /// Input of the first pixel.
-    pub a: *const u8,
-    /// Distance of two neighbouring pixels, in bytes.
-    pub a_stride: usize,
+    /// The input of each pixel.
+    pub a: *const *const u8,
     /// The inputs of a pixel, relative to its address, in the order of the packed weights.
     pub segments: &'a [Segment],
     /// Packed weights: for each group, those of NV vectors of LANES channels.
@@ -55,7 +53,7 @@ pub(crate) struct Tile<'a> {
 /// Computes one [`Tile`].
 ///
 /// # Safety
-/// `a + m * a_stride + segment` must be readable for m < MR and every segment, `b` for NV vectors at every group in the
+/// `a` must hold the addresses of MR pixels, each readable at every segment, `b` for NV vectors at every group in the
 /// kernel's own [`Form`], `start` for NV vectors, `sums` writable for MR * NV vectors; the target features must be there.
 pub(crate) type TileFn = unsafe fn(&Tile);
 
@@ -78,7 +76,10 @@ macro_rules! tile_loops {
         }
         let mut b = $t.b;
         for s in $t.segments {
-            let a = $t.a.add(s.offset);
+            let mut a = [std::ptr::null::<u8>(); $mr];
+            for (m, a) in a.iter_mut().enumerate() {
+                *a = (*$t.a.add(m)).add(s.offset);
+            }
             for k in 0..s.groups {
                 let mut w = [$zero; $nv];
                 for (j, w) in w.iter_mut().enumerate() {
@@ -87,7 +88,7 @@ macro_rules! tile_loops {
                 // Wrapping: behind the last group it may leave the weights.
                 b = b.wrapping_add($nv * $step);
                 for (m, acc) in acc.iter_mut().enumerate() {
-                    let x = $splat(a.add(m * $t.a_stride + 4 * k).cast::<i32>().read_unaligned());
+                    let x = $splat(a[m].add(4 * k).cast::<i32>().read_unaligned());
                     for (acc, w) in acc.iter_mut().zip(w) {
                         *acc = $add(*acc, x, w);
                     }
