@@ -7,7 +7,6 @@
 //! In: dense layers and convolutions with a bias, their operand channels-last. Zero padding is not taken into account: at the
 //! border the shift is a little smaller.
 
-use super::weights;
 use unfloat_ir::{Format, Graph, Node, NodeId, Op, ValueId};
 
 /// Sums of a layer's operand over positions and samples, per channel.
@@ -56,7 +55,7 @@ impl Means {
     }
 
     /// What is to be added to each bias of the layer.
-    pub fn correction(&self, graph: &Graph, format: Format, scales: &[f32]) -> Option<Vec<f32>> {
+    pub fn correction(&self, graph: &Graph, codes: &[i64], scales: &[f32]) -> Option<Vec<f32>> {
         let node: &Node = graph.node(self.node);
         let weight = graph.const_of(node.inputs[1])?;
         let (floats, outputs) = (weight.as_f32()?, *weight.shape().first()?);
@@ -64,7 +63,6 @@ impl Means {
             Op::Conv(conv) => conv.groups,
             _ => 1,
         };
-        let codes = weights::codes(floats, scales, format);
         let (row, per_group) = (floats.len() / outputs.max(1), self.sums.len() / groups.max(1));
         let mean: Vec<f64> = self.sums.iter().map(|s| s / self.positions.max(1) as f64).collect();
         let shift = |o: usize| {

@@ -9,6 +9,7 @@
 //! | [`histogram`] | what was seen of a value, in constant memory |
 //! | [`method`] | from that to a range |
 //! | [`means`] | the bias that makes up for coarse weights |
+//! | [`rounding`] | coarse weights, rounded for what layers compute with them |
 //! | [`runner`] | the values of a graph on many samples |
 //! | [`simulate`] | quantizers as float steps |
 //! | [`report`] | what a quantization costs, measured |
@@ -20,6 +21,7 @@ pub mod histogram;
 pub mod means;
 pub mod method;
 pub mod report;
+pub mod rounding;
 pub mod runner;
 pub mod simulate;
 pub mod weights;
@@ -29,6 +31,7 @@ use crate::recipe::sites::{ActivationSite, Sites, layer_name};
 use crate::recipe::{Bias, Method, Recipe};
 use histogram::Observed;
 use means::Means;
+use rounding::Moments;
 use runner::Runner;
 use std::collections::BTreeMap;
 use unfloat_ir::{Data, Diagnostic, Diagnostics, Format, Graph, Location, Node, NodeId, Op, ValueId};
@@ -43,6 +46,7 @@ pub struct Calibrator<'g> {
     observed: BTreeMap<usize, Observed>,
     /// Operands of layers with coarse weights.
     means: Vec<Means>,
+    moments: Vec<Moments>,
     samples: usize,
 }
 
@@ -69,9 +73,14 @@ impl<'g> Calibrator<'g> {
             true => Vec::new(),
             false => sites.weights.iter().filter_map(|w| Means::of(graph, w.node, w.format)).collect(),
         };
+        let moments: Vec<Moments> = match probes.is_empty() {
+            true => Vec::new(),
+            false => sites.weights.iter().filter_map(|w| Moments::of(graph, w.node, w.format)).collect(),
+        };
         probes.extend(means.iter().map(|m| m.operand));
+        probes.extend(moments.iter().map(|m| m.operand));
         let runner = if probes.is_empty() { None } else { Some(Runner::new(graph, &probes)?) };
-        Ok(Self { graph, recipe, sites, runner, observed, means, samples: 0 })
+        Ok(Self { graph, recipe, sites, runner, observed, means, moments, samples: 0 })
     }
 
     /// Whether samples are needed.
@@ -97,6 +106,7 @@ impl<'g> Calibrator<'g> {
             .map(|(_, o)| Watcher::Range(o))
             .collect();
         watched.extend(self.means.iter_mut().map(Watcher::Mean));
+        watched.extend(self.moments.iter_mut().map(Watcher::Moments));
         runner.run(inputs, count, threads, |values| {
             // Each value has one watcher, so it does not matter which thread that runs on.
             let share = watched.len().div_ceil(threads.max(1)).max(1);
@@ -199,7 +209,14 @@ impl<'g> Calibrator<'g> {
             let channels = channels(node, site.format).map_or(1, |axis| tensor.shape()[axis]);
             let (value, layer) = self.named(node.output);
             let scale = weights::scales(tensor.as_f32()?, channels, site.format);
-            Some(Weight { value, layer, operand: site.operand, format: site.format, scale })
+            let moments = self.moments.iter().find(|m| m.node == site.node && site.operand == 1);
+            let codes = match moments {
+                Some(moments) => moments.codes(tensor.as_f32()?, &scale, site.format),
+                None => weights::codes(tensor.as_f32()?, &scale, site.format),
+            };
+            let rounding = if moments.is_some() { "least output error" } else { "nearest" };
+            let (operand, format) = (site.operand, site.format);
+            Some(Weight { value, layer, operand, format, rounding, scale, codes })
         };
         self.sites.weights.iter().filter_map(one).collect()
     }
@@ -216,7 +233,7 @@ impl<'g> Calibrator<'g> {
             let weight = weights.iter().find(|w| w.value == value && w.operand == 1);
             let means = self.means.iter().find(|m| m.node == site.node);
             let correction =
-                means.zip(weight).and_then(|(m, w)| m.correction(self.graph, w.format, &w.scale));
+                means.zip(weight).and_then(|(m, w)| m.correction(self.graph, &w.codes, &w.scale));
             let correction = correction.unwrap_or_default();
             BiasNumbers { value, layer, format: site.bias, scale, correction }
         };
@@ -291,6 +308,7 @@ impl<'g> Calibrator<'g> {
 enum Watcher<'a> {
     Range(&'a mut Observed),
     Mean(&'a mut Means),
+    Moments(&'a mut Moments),
 }
 
 impl Watcher<'_> {
@@ -298,6 +316,7 @@ impl Watcher<'_> {
         match self {
             Watcher::Range(observed) => observed.add(values),
             Watcher::Mean(means) => means.add(values),
+            Watcher::Moments(moments) => moments.add(values),
         }
     }
 }

@@ -10,7 +10,6 @@
 
 use super::runner::Runner;
 use super::simulate::simulated;
-use super::weights;
 use crate::recipe::resolved::{Resolved, Weight};
 use crate::recipe::sites::layer_name;
 use serde::Serialize;
@@ -332,10 +331,9 @@ fn weight_costs(float: &Graph, numbers: &Resolved) -> Vec<WeightCost> {
     let one = |w: &Weight| {
         let (_, node) = float.producer(find(float, &w.value)?)?;
         let floats = float.const_of(*node.inputs.get(w.operand)?)?.as_f32()?;
-        let codes = weights::codes(floats, &w.scale, w.format);
         let len = (floats.len() / w.scale.len().max(1)).max(1);
         let back = |(i, c): (usize, &i64)| *c as f32 * w.scale.get(i / len).copied().unwrap_or(1.0);
-        let quantized: Vec<f32> = codes.iter().enumerate().map(back).collect();
+        let quantized: Vec<f32> = w.codes.iter().enumerate().map(back).collect();
         let mut sums = Sums::default();
         sums.add(floats, &quantized, (f32::NEG_INFINITY, f32::INFINITY));
         let bits = (floats.len() as u64).saturating_mul(u64::from(Format::bits(&w.format)));

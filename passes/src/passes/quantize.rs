@@ -189,8 +189,7 @@ impl<'g> Work<'g> {
                 Some(&new) => new,
                 None => {
                     let Some(tensor) = self.graph.const_of(v) else { continue };
-                    let Some(floats) = tensor.as_f32() else { continue };
-                    let codes = weights::codes(floats, &w.scale, w.format);
+                    let codes = w.codes.clone();
                     let axis = channels(node, w.format);
                     let new = self.constant(
                         v,

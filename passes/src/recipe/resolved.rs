@@ -59,8 +59,13 @@ pub struct Weight {
     /// The format.
     #[serde(serialize_with = "shown")]
     pub format: Format,
+    /// How weights became codes: `nearest`, or `least output error`.
+    pub rounding: &'static str,
     /// One scale, or one per output channel.
     pub scale: Vec<f32>,
+    /// The codes, in the weight's order.
+    #[serde(skip)]
+    pub codes: Vec<i64>,
 }
 
 /// A bias.

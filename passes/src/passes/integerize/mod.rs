@@ -420,9 +420,12 @@ impl<'g> Integerizer<'g> {
         let Some((steps, effort)) = steps::find(lattice, quantizer) else {
             return self.wide(lattice, quantizer, to, node, lines);
         };
-        let lines = lines.map(|l| l.iter().map(|l| (l.a, l.b)).collect());
-        let wanted = Wanted { x: lattice.code, steps: &steps, to, node, lines, rounding, name };
-        let Some(realised) = self.realise(&wanted)? else { return Ok(None) };
+        let slopes = lines.as_ref().map(|l| l.iter().map(|l| (l.a, l.b)).collect());
+        let wanted = Wanted { x: lattice.code, steps: &steps, to, node, lines: slopes, rounding, name };
+        let Some(realised) = self.realise(&wanted)? else {
+            // More levels than there are thresholds: ties that alternate, say, which no one line has.
+            return self.wide(lattice, quantizer, to, node, lines);
+        };
         let differs = self.pairs.get(&lattice.code).map(|pair| pair.check(lattice, quantizer, &steps));
         self.folds.push(Fold {
             value: self.graph.value(node.output).name.clone(),
