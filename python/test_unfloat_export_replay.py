@@ -485,6 +485,10 @@ class Refused(Case):
                 self.refused(Net(body, **linear), (4,), words=words)
 
     def test_what_would_be_silently_wrong(self):
+        for body, word in [(lambda m, x: F.softplus(m.fc(x), beta=2), "F.softplus(2 * x) / 2"),
+                           (lambda m, x: F.softplus(m.fc(x), 1, 10), "threshold = 10")]:
+            self.refused(Net(body, fc=nn.Linear(4, 4)), (4,), words=["softplus in the forward of the model", word], count=1)
+        self.refused(nn.Sequential(nn.Softplus(beta=3)), (4,), words=["module 0 (Softplus)", "beta = 3"], count=1)
         self.refused(Net(lambda m, x: F.dropout(m.fc(x)), fc=nn.Linear(4, 4)), (4,), words=["training=self.training"], count=1)
 
         def changed(m, x):

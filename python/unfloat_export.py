@@ -190,9 +190,16 @@ def softmax_dim(dim, x):
     return {} if dim is None else {"dim": dim}
 
 
+def check_softplus(beta, threshold):
+    """unfloat's Softplus is log(1 + exp(x)), which from 20 on is x in single precision anyway."""
+    if beta != 1:
+        raise Refusal(f"Softplus with beta = {beta} is not supported, only beta = 1; write F.softplus({beta} * x) / {beta}")
+    if threshold < 20:
+        raise Refusal(f"Softplus with threshold = {threshold} is not supported; leave it at 20, or use a larger one")
+
+
 def softplus(m, x):
-    if m.beta != 1 or m.threshold < 20:
-        raise Refusal("only beta = 1 and a threshold from 20 are supported")
+    check_softplus(m.beta, m.threshold)
     return {}
 
 
@@ -436,6 +443,11 @@ def unary(kind, **defaults):
     return function
 
 
+def softplus_of(input, beta=1, threshold=20):
+    check_softplus(beta, threshold)
+    return "Softplus", [input], {}
+
+
 def clamp(input, min=None, max=None):
     if isinstance(min, Operand) or isinstance(max, Operand):
         raise Refusal("bounds that are tensors are not supported")
@@ -610,7 +622,7 @@ FUNCTIONS = {
     "logsigmoid": unary("LogSigmoid"), "tanh": unary("Tanh"),
     "softsign": unary("Softsign"), "hardtanh": unary("Hardtanh", min_val=-1, max_val=1),
     "leaky_relu": unary("LeakyReLU", negative_slope=0.01), "elu": unary("ELU", alpha=1),
-    "gelu": unary("GELU", approximate="none"), "softplus": unary("Softplus", beta=1, threshold=20),
+    "gelu": unary("GELU", approximate="none"), "softplus": softplus_of,
     "round": unary("Round"), "floor": unary("Floor"), "ceil": unary("Ceil"), "maximum": binary("Maximum"),
     "minimum": binary("Minimum"), "amax": reduction("Amax"),
     "abs": unary("Abs"), "absolute": unary("Abs"), "neg": unary("Neg"), "negative": unary("Neg"), "exp": unary("Exp"),

@@ -26,16 +26,24 @@ pub fn recognise(path: &Path) -> Result<Option<Format>, Diagnostic> {
     recognise_file(&mut source).map_err(|e| io_fault(path, "cannot be read", &e))
 }
 
-/// Reads the tensors.
+/// Reads the tensors, all of them.
 pub fn read(path: &Path, key: Option<&str>) -> Result<Checkpoint, Diagnostics> {
-    let options = StateOptions { key: key.map(str::to_string) };
+    read_with(path, &StateOptions { key: key.map(str::to_string), list: false })
+}
+
+/// Reads the tensors that can be read, and tells which cannot.
+pub fn list(path: &Path, key: Option<&str>) -> Result<Checkpoint, Diagnostics> {
+    read_with(path, &StateOptions { key: key.map(str::to_string), list: true })
+}
+
+fn read_with(path: &Path, options: &StateOptions) -> Result<Checkpoint, Diagnostics> {
     let label = path.components().next_back().map(|c| c.as_os_str().to_string_lossy().into_owned());
     let label = label.unwrap_or_default();
     let checkpoint = if path.is_dir() {
-        read_folder(&label, &arrays(path)?, &Arrays(path.to_path_buf()), &options)?
+        read_folder(&label, &arrays(path)?, &Arrays(path.to_path_buf()), options)?
     } else {
         let source = open(path).map_err(|e| io_fault(path, "cannot be read", &e))?;
-        read_state(CheckpointFile { label, source: Box::new(source) }, &options)?
+        read_state(CheckpointFile { label, source: Box::new(source) }, options)?
     };
     show(&Diagnostics(checkpoint.warnings.clone()));
     Ok(checkpoint)
@@ -58,6 +66,24 @@ pub fn needs_architecture(path: &Path, format: Format) -> Diagnostic {
     Diagnostic::error(at, text).help(
         "say how the layers are connected, with --arch FILE.toml; `unfloat inspect` lists the tensors. \
          A model that was exported as ONNX needs neither",
+    )
+}
+
+/// Why a folder without arrays is nothing that is read.
+pub fn useless_folder(path: &Path) -> Diagnostic {
+    let at = Location::file(path.display().to_string());
+    if path.join("manifest.json").exists() {
+        return Diagnostic::error(at, "is a folder that `unfloat convert` made, and no model").help(
+            "`unfloat run` and `unfloat verify` take such folders; here, give the model that it was made of",
+        );
+    }
+    let is_empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    let what = match is_empty {
+        true => "is an empty folder",
+        false => "is a folder with neither `.npy` files nor a manifest.json",
+    };
+    Diagnostic::error(at, what).help(
+        "a folder may hold a checkpoint, one `.npy` file for each tensor, or what `unfloat convert` made; models are files",
     )
 }
 

@@ -100,6 +100,9 @@ fn load(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnosti
 
 fn format_of(path: &Path) -> Result<Format, Diagnostic> {
     let at = || Location::file(path.display().to_string());
+    if path.is_dir() {
+        return Err(checkpoint::useless_folder(path));
+    }
     check_regular(path)?;
     let mut head = Vec::new();
     let file = File::open(path).map_err(|e| io_fault(path, "cannot be read", &e))?;
@@ -111,10 +114,42 @@ fn format_of(path: &Path) -> Result<Format, Diagnostic> {
         if let Some(what) = pytorch::mistaken(&head) {
             return Diagnostic::error(at(), what).help(READ);
         }
+        // Their own reader says best what is damaged.
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"))
+            && let Err(Diagnostics(found)) = checkpoint::read(path, None)
+            && let Some(first) = found.into_iter().next()
+        {
+            return first;
+        }
         let head: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
         let text = format!("not a model that is known here: it begins with {}", head.join(" "));
         Diagnostic::error(at(), text).help(READ)
     })
+}
+
+/// Options that say nothing about a checkpoint's tensors.
+pub fn misplaced_for_tensors(import: &Import) -> Diagnostics {
+    misplaced(Format::Checkpoint, import)
+}
+
+/// Options that say nothing about what was emitted: it was imported before.
+pub fn misplaced_for_artefact(import: &Import) -> Diagnostics {
+    let given = [
+        (import.weights.is_some(), "--weights"),
+        (import.keras_backend.is_some(), "--keras-backend"),
+        (import.larq_weights.is_some(), "--larq-weights"),
+        (import.layer_map.is_some(), "--layer-map"),
+        (import.batch.is_some(), "--batch"),
+        (!import.dim.is_empty(), "--dim"),
+        (!import.constant.is_empty(), "--constant"),
+        (import.key.is_some(), "--key"),
+        (import.arch.is_some(), "--arch"),
+    ];
+    let mut found = Diagnostics::new();
+    for (_, flag) in given.iter().filter(|(is_given, _)| *is_given) {
+        found.push(fault(format!("{flag} is for models, and not for folders that `unfloat convert` made")));
+    }
+    found
 }
 
 /// Options that say nothing about a model of this format: the user means another file, or expects what will not happen.
@@ -229,10 +264,11 @@ fn onnx_file(path: &Path) -> Result<(OnnxFile, Folder), Diagnostic> {
 }
 
 /// A tensor as a model's file has it, where the file names its tensors and the graph's may be rearranged ones.
-pub fn stored_tensor(path: &Path, name: &str) -> Result<Option<Tensor>, Diagnostics> {
+pub fn stored_tensor(path: &Path, name: &str, import: &Import) -> Result<Option<Tensor>, Diagnostics> {
     if checkpoint::recognise(path)?.is_some() || format_of(path)? != Format::Onnx {
         return Ok(None);
     }
+    misplaced(Format::Onnx, import).into_result(())?;
     let (file, folder) = onnx_file(path)?;
     onnx::initializer(file, &folder, name)
 }

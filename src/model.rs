@@ -2,7 +2,7 @@
 
 use crate::checkpoint;
 use crate::cli::{Import, Quantization};
-use crate::load::load_graph;
+use crate::load::{load_graph, misplaced_for_artefact};
 use crate::output::{during, fault, show};
 use crate::quantization::Request;
 use crate::samples::{self, Batch};
@@ -34,6 +34,10 @@ impl Subject {
     /// Opens a model file, a `.uir` or an artefact directory.
     pub fn open(path: &Path, import: &Import) -> Result<Self, Diagnostics> {
         if path.is_dir() && checkpoint::recognise(path)?.is_none() {
+            if !path.join("manifest.json").exists() {
+                return Err(checkpoint::useless_folder(path).into());
+            }
+            misplaced_for_artefact(import).into_result(())?;
             return Artefact::open(path, None).map(Subject::Artefact);
         }
         let graph = load_graph(path, import)?;

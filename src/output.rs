@@ -3,6 +3,7 @@
 //! Everything is written through [`Write`], so that a reader who closes the pipe ends the program quietly.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,6 +52,18 @@ pub fn io_fault(path: &std::path::Path, doing: &str, error: &io::Error) -> Diagn
     Diagnostic::error(Location::file(path.display().to_string()), format!("{doing}: {error}"))
 }
 
+/// Text with its control characters escaped: `\n` as a backslash and an n.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
 /// Writes to stdout. Names from a model reach no terminal as control sequences.
 pub fn print(text: &str) -> Result<(), Failure> {
     let text = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}");
@@ -68,8 +81,9 @@ pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&(text + "\n"))
 }
 
-/// Writes a line to stderr. Nobody can be told when that fails.
+/// Writes a line to stderr, as harmless to terminals as [`print`]. Nobody can be told when that fails.
 pub fn note(text: &str) {
+    let text = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}");
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
@@ -105,11 +119,13 @@ pub fn exit_code(result: CommandResult) -> ExitCode {
     }
 }
 
-/// Rows as a table with aligned columns; columns named in `right` are aligned to the right.
+/// Rows as a table with aligned columns; columns named in `right` are aligned to the right. A line break in a cell is
+/// escaped.
 pub fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
+    let rows: Vec<Vec<Cow<'_, str>>> = rows.iter().map(|r| r.iter().map(|c| escaped(c)).collect()).collect();
     let width = |text: &str| text.chars().count();
     let mut widths: Vec<usize> = header.iter().map(|h| width(h)).collect();
-    for row in rows {
+    for row in &rows {
         row.iter().zip(&mut widths).for_each(|(cell, w)| *w = (*w).max(width(cell)));
     }
     let line = |cells: Vec<&str>| {
@@ -122,7 +138,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
     let mut text = line(header.to_vec());
     text +=
         &line(widths.iter().map(|&w| "-".repeat(w)).collect::<Vec<_>>().iter().map(String::as_str).collect());
-    rows.iter().for_each(|row| text += &line(row.iter().map(String::as_str).collect()));
+    rows.iter().for_each(|row| text += &line(row.iter().map(|c| &**c).collect()));
     text
 }
 
@@ -134,5 +150,7 @@ mod tests {
     fn columns_are_aligned() {
         let rows = [vec!["a".to_string(), "1".to_string()], vec!["bb".to_string(), "100".to_string()]];
         assert_eq!(table(&["n", "x"], &rows, &[1]), "n     x\n--  ---\na     1\nbb  100\n");
+        let rows = [vec!["a\nb\u{1b}".to_string()]];
+        assert_eq!(table(&["n"], &rows, &[]), "n\n-----------\na\\nb\\u{1b}\n");
     }
 }

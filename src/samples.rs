@@ -1,6 +1,6 @@
 //! Samples from the user's files: `.npy` with a batch axis in front, or `.npz` with `input_0`, `output_0`, ….
 
-use crate::output::{fault, io_fault};
+use crate::output::{fault, io_fault, show};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use unfloat_ir::{Data, Diagnostic, Diagnostics, ElemType, Graph, Location, Tensor, TensorType};
@@ -130,8 +130,12 @@ pub fn read(paths: &[PathBuf], prefix: &str, types: &[(String, TensorType)]) -> 
                 found
                     .push(Diagnostic::error(Location::file(&label), format!("{prefix} `{name}`: {message}")));
             }
-            Ok((count, counted, values)) => {
+            Ok((count, counted, (values, warning))) => {
                 data.push(values);
+                if let Some(text) = warning {
+                    let at = Location::file(&label);
+                    show(&Diagnostic::warning(at, format!("{prefix} `{name}`: {text}")).into());
+                }
                 match &batch {
                     Some((n, _, first)) if *n != count => found.push(Diagnostic::error(
                         Location::file(&label),
@@ -230,7 +234,7 @@ pub fn check_some(batch: &Batch) -> Result<(), Diagnostic> {
 
 /// Takes an array as samples of a type, with a batch axis in front or a single one without: their number, whether
 /// there was a batch axis, the elements.
-fn samples(array: Tensor, ty: &TensorType) -> Result<(usize, bool, Data), String> {
+fn samples(array: Tensor, ty: &TensorType) -> Result<(usize, bool, Converted), String> {
     let shape = &ty.shape;
     let dims = array.shape().to_vec();
     let (count, counted) = match dims.split_first() {
@@ -250,20 +254,57 @@ fn samples(array: Tensor, ty: &TensorType) -> Result<(usize, bool, Data), String
     Ok((count, counted, elements(array.data, &ty.elem)?))
 }
 
+/// Elements of a type, and what was lost on the way to it.
+type Converted = (Data, Option<String>);
+
 /// An array's elements as a type's: whole numbers become floats or codes, floats become codes if they are whole.
-fn elements(data: Data, elem: &ElemType) -> Result<Data, String> {
+fn elements(data: Data, elem: &ElemType) -> Result<Converted, String> {
     let codes: Vec<i64> = match (data, elem.is_float()) {
-        (Data::F32(values), true) => return Ok(Data::F32(values)),
-        (codes, true) => return Ok(Data::F32(codes_of(&codes).map(|c| c as f32).collect())),
-        (Data::F32(values), false) => match values.iter().find(|v| v.fract() != 0.0 || !v.is_finite()) {
-            Some(odd) => return Err(format!("expected {elem}, found the number {odd}")),
-            None => values.iter().map(|&v| v as i64).collect(),
-        },
+        (Data::F32(values), true) => return Ok((Data::F32(values), None)),
+        (codes, true) => return Ok(floats(&codes)),
+        (Data::F32(values), false) => whole(&values, elem)?,
         (codes, false) => codes_of(&codes).collect(),
     };
-    match codes.iter().find(|&&c| !elem.has_code(c)) {
-        Some(odd) => Err(format!("expected {elem}, found {odd}")),
-        None => Ok(Data::from_codes(elem, codes)),
+    match first_and_count(&codes, |&c| !elem.has_code(c)) {
+        Some((odd, count)) => Err(format!("expected {elem}, found {odd}{}", others(count, codes.len()))),
+        None => Ok((Data::from_codes(elem, codes), None)),
+    }
+}
+
+/// Whole numbers in single precision, which holds all of them up to 2^24 and then fewer and fewer.
+fn floats(codes: &Data) -> Converted {
+    let codes: Vec<i64> = codes_of(codes).collect();
+    let odd = first_and_count(&codes, |&c| i128::from(c) != (c as f32) as i128);
+    let warning = odd.map(|(first, count)| {
+        let (all, rounded) = (codes.len(), first as f32);
+        format!(
+            "{count} of {all} integers are no float32 and were rounded, the first from {first} to {rounded}"
+        )
+    });
+    (Data::F32(codes.iter().map(|&c| c as f32).collect()), warning)
+}
+
+/// Floats as the 64-bit integers that they are.
+fn whole(values: &[f32], elem: &ElemType) -> Result<Vec<i64>, String> {
+    // 2^63 itself is a float and no code.
+    let end = 2f32.powi(63);
+    match first_and_count(values, |v| v.fract() != 0.0 || !(-end..end).contains(v)) {
+        Some((odd, n)) => Err(format!("expected {elem}, found the number {odd}{}", others(n, values.len()))),
+        None => Ok(values.iter().map(|&v| v as i64).collect()),
+    }
+}
+
+/// The first element of a kind, and how many there are.
+fn first_and_count<T: Copy>(elements: &[T], is_odd: impl Fn(&T) -> bool) -> Option<(T, usize)> {
+    let first = elements.iter().copied().find(&is_odd)?;
+    Some((first, elements.iter().filter(|e| is_odd(e)).count()))
+}
+
+/// What follows the first of `count` wrong elements.
+fn others(count: usize, all: usize) -> String {
+    match count {
+        1 => String::new(),
+        count => format!(" and {} others of {all} elements", count - 1),
     }
 }
 

@@ -115,3 +115,121 @@ fn a_checkpoint_alone_is_no_model() {
     let error = refused(&["inspect", &fixture("pointer.pt")]);
     assert!(error.contains("git lfs pull"), "{error}");
 }
+
+/// A safetensors file of a header and as many bytes as it speaks of.
+fn safetensors(name: &str, header: &str, bytes: usize) -> String {
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header.as_bytes());
+    file.resize(file.len() + bytes, 0);
+    let path = scratch(name);
+    std::fs::write(&path, file).unwrap();
+    path.to_str().unwrap().to_string()
+}
+
+#[test]
+fn one_tensor_that_cannot_be_read_does_not_hide_the_others() {
+    let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},
+        "b":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[8,12]}}"#;
+    let file = safetensors("mixed.safetensors", header, 12);
+    let text = stdout(&unfloat(&["inspect", &file]));
+    assert!(text.contains("1 tensor, 2 parameters") && text.contains("1 that cannot be read"), "{text}");
+    assert!(text.contains("b    is of F8_E4M3, which is not supported"), "{text}");
+    let json: Value = serde_json::from_str(&stdout(&unfloat(&["inspect", &file, "--json"]))).unwrap();
+    assert_eq!((&json["tensors"][0]["key"], &json["unreadable"][0]["key"]), (&"a".into(), &"b".into()));
+    assert!(stdout(&unfloat(&["inspect", &file, "--tensor", "a"])).starts_with("a,(2)"));
+    let error = refused(&["inspect", &file, "--tensor", "b"]);
+    assert!(error.contains("mixed.safetensors") && error.contains("F8_E4M3"), "{error}");
+    let arch = scratch("mixed.toml");
+    std::fs::write(&arch, "input = [2]\nlayer = [ { kind = 'ReLU' } ]\n").unwrap();
+    let out = scratch("mixed");
+    let error = refused(&["convert", &file, "--arch", arch.to_str().unwrap(), "-o", out.to_str().unwrap()]);
+    assert!(error.contains("`b` is of F8_E4M3"), "{error}");
+}
+
+#[test]
+fn an_archive_of_no_arrays_is_a_model_without_parameters() {
+    let file = scratch("empty.npz");
+    std::fs::write(&file, [&b"PK\x05\x06"[..], &[0; 18]].concat()).unwrap();
+    let file = file.to_str().unwrap();
+    let text = stdout(&unfloat(&["inspect", file]));
+    assert!(text.contains("empty.npz (npz archive)") && text.contains("0 tensors, 0 parameters"), "{text}");
+    let arch = scratch("empty.toml");
+    std::fs::write(&arch, "input = [2]\nlayer = [ { kind = 'ReLU' } ]\n").unwrap();
+    let text = stdout(&unfloat(&["inspect", file, "--arch", arch.to_str().unwrap()]));
+    assert!(text.contains("relu"), "{text}");
+    let error = refused(&["inspect", file, "--key", "model"]);
+    assert!(error.contains("empty.npz") && error.contains("`model`"), "{error}");
+}
+
+#[test]
+fn control_characters_in_keys_are_escaped() {
+    let header = r#"{"a\nb\u001b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let file = safetensors("control.safetensors", header, 4);
+    let text = stdout(&unfloat(&["inspect", &file]));
+    assert!(text.contains(r"a\nb\u{1b}  [1]") && text.lines().count() == 5, "{text}");
+    assert!(stdout(&unfloat(&["inspect", &file, "--tensor", "a\nb\u{1b}"])).starts_with(r"a\nb\u{1b},(1)"));
+    let error = refused(&["inspect", &file, "--tensor", "x\ny"]);
+    assert!(error.contains(r"no tensor `x\ny`") && error.contains(r"there are: a\nb\u{1b}"), "{error}");
+}
+
+#[test]
+fn damaged_safetensors_are_told_by_shape_or_name() {
+    for (name, bytes, said) in [
+        ("far.safetensors", &b"\xff\0\0\0\0\0\0\x10{\"a\":{}}"[..], "at most 100000000"),
+        ("far.bin", b"\xff\0\0\0\0\0\0\x10{\"a\":{}}", "at most 100000000"),
+        ("beyond.safetensors", b"\x40\0\0\0\0\0\0\0{\"a\":{}}", "64 bytes in a file of 16"),
+        ("text.safetensors", b"\x08\0\0\0\0\0\0\0{\"a\":{}x", "is no JSON of tensors"),
+        ("other.safetensors", b"\x08\0\0\0\0\0\0\0abcdefgh", "is named like safetensors"),
+        ("short.safetensors", b"\x08\0\0", "has 3 bytes"),
+    ] {
+        let file = scratch(name);
+        std::fs::write(&file, bytes).unwrap();
+        let error = refused(&["inspect", file.to_str().unwrap()]);
+        assert!(error.contains(name) && error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn folders_that_hold_nothing_are_said_to() {
+    let (empty, other, input) = (scratch("empty_folder"), scratch("other_folder"), fixture("strides.pt"));
+    std::fs::create_dir_all(&empty).unwrap();
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(other.join("notes.txt"), "none").unwrap();
+    for (folder, said) in
+        [(&empty, "is an empty folder"), (&other, "neither `.npy` files nor a manifest.json")]
+    {
+        let folder = folder.to_str().unwrap();
+        for args in [
+            &["inspect", folder][..],
+            &["run", folder, "--input", &input, "--output", "y.npy"],
+            &["convert", folder, "-o", "out"],
+        ] {
+            let error = refused(args);
+            assert!(error.contains(folder) && error.contains(said) && error.contains("may hold"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn options_without_meaning_are_refused() {
+    let file = fixture("arrays.npz");
+    for (option, owner) in [
+        (&["--batch", "0"][..], "--batch is for ONNX models"),
+        (&["--dim", "N=1"], "--dim is for ONNX models"),
+        (&["--weights", "w.h5"], "--weights is for Keras models"),
+        (&["--quantize", "int8"], "quantization are for graphs"),
+    ] {
+        let error = refused(&[&["inspect", &file][..], option].concat());
+        assert!(error.contains(owner), "{error}");
+    }
+    let made = scratch("made_folder");
+    std::fs::create_dir_all(&made).unwrap();
+    std::fs::write(made.join("manifest.json"), "{}").unwrap();
+    let made = made.to_str().unwrap();
+    let error = refused(&["run", made, "--batch", "0", "--key", "a", "--input", &file, "--output", "y.npy"]);
+    for flag in ["--batch", "--key"] {
+        assert!(error.contains(&format!("{flag} is for models")), "{error}");
+    }
+    let error = refused(&["inspect", made]);
+    assert!(error.contains("that `unfloat convert` made"), "{error}");
+}

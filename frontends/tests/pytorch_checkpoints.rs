@@ -28,7 +28,7 @@ impl Siblings for Files {
 
 fn read(name: &str, key: Option<&str>) -> Result<Checkpoint, Diagnostics> {
     let path = folder().join(name);
-    let options = StateOptions { key: key.map(str::to_string) };
+    let options = StateOptions { key: key.map(str::to_string), ..StateOptions::default() };
     if path.is_dir() {
         let names = fs::read_dir(&path).expect("a folder");
         let names: Vec<String> =

@@ -35,7 +35,7 @@ fn fixture(name: &str) -> Vec<u8> {
 fn bounded(what: &str, bytes: Vec<u8>, key: Option<&str>) -> Result<Checkpoint, Diagnostics> {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let size = bytes.len();
-    let options = StateOptions { key: key.map(str::to_string) };
+    let options = StateOptions { key: key.map(str::to_string), ..StateOptions::default() };
     let start = Instant::now();
     let (result, peak) = counting::peak_of(|| {
         std::panic::catch_unwind(|| read_state(CheckpointFile::from_bytes("m", bytes), &options))

@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     for head in [ARRAY, LEGACY] {
         for key in [None, Some(".".to_string())] {
             let file = CheckpointFile::from_bytes("m", [head, data].concat());
-            match read_state(file, &StateOptions { key }) {
+            match read_state(file, &StateOptions { key, ..StateOptions::default() }) {
                 Ok(read) => assert!(read.state.entries.iter().all(|e| e.tensor.fault().is_none())),
                 Err(findings) => assert!(findings.has_errors()),
             }

@@ -4,7 +4,7 @@
 //! f32), `bool` (read as `bit`), signed and unsigned integers of 8 to 64 bits (read as `i8` … `i64`, `u8` …).
 //! **Out:** version 1, C order, little-endian; floats as `<f4`, codes as the narrowest integer that holds the
 //! type. Archives are stored, not compressed, and carry no clock: the same tensors give the same bytes.
-//! **Refused:** object arrays (they are pickles), complex, text and structured arrays, `u64` beyond `i64`,
+//! **Refused:** object arrays (they are pickles), complex, text and structured arrays, `u64` beyond `i64`, `f64` beyond `f32`,
 //! headers that promise more elements than the file has.
 //!
 //! The header is read here and not by a library: the one that we tried allocates whatever the header's
@@ -73,7 +73,7 @@ fn decode(header: &Header, body: &[u8]) -> Result<(ElemType, Data), NpyError> {
     Ok(match (header.kind, header.word) {
         ('f', 2) => (ElemType::F32, Data::F32(words(body, little, |b| half::f16::from_le_bytes(b).to_f32()))),
         ('f', 4) => (ElemType::F32, Data::F32(words(body, little, f32::from_le_bytes))),
-        ('f', 8) => (ElemType::F32, Data::F32(words(body, little, |b| f64::from_le_bytes(b) as f32))),
+        ('f', 8) => (ElemType::F32, Data::F32(singles(&words(body, little, f64::from_le_bytes))?)),
         ('b', 1) => {
             if body.iter().any(|&b| b > 1) {
                 return Err(NpyError::new("a bool is neither 0 nor 1"));
@@ -95,6 +95,19 @@ fn decode(header: &Header, body: &[u8]) -> Result<(ElemType, Data), NpyError> {
         }
         _ => return Err(NpyError::new(format!("elements of type `{}` are not supported", header.descr))),
     })
+}
+
+/// Doubles in single precision. Refuses numbers that would become infinite.
+fn singles(doubles: &[f64]) -> Result<Vec<f32>, NpyError> {
+    let is_beyond = |d: &&f64| d.is_finite() && !(**d as f32).is_finite();
+    if let Some(first) = doubles.iter().find(is_beyond) {
+        return Err(NpyError::new(format!(
+            "{} of {} elements of float64 are beyond the range of float32, the first is {first:e}",
+            doubles.iter().filter(is_beyond).count(),
+            doubles.len()
+        )));
+    }
+    Ok(doubles.iter().map(|&d| d as f32).collect())
 }
 
 /// Writes one `.npy` array.

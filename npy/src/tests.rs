@@ -61,6 +61,17 @@ fn bad_arrays_are_refused() {
 }
 
 #[test]
+fn doubles_beyond_single_precision_are_counted() {
+    let body: Vec<u8> =
+        [1e300, f64::INFINITY, f64::NAN, -1e39].iter().flat_map(|d: &f64| d.to_le_bytes()).collect();
+    let error = array("<f8", "False", "(4,)", &body).unwrap_err().to_string();
+    assert!(error.contains("2 of 4 elements of float64") && error.contains("1e300"), "{error}");
+    let read = array("<f8", "False", "(2,)", &body[8..24]).unwrap();
+    let values = read.as_f32().unwrap();
+    assert!(values[0] == f32::INFINITY && values[1].is_nan(), "{values:?}");
+}
+
+#[test]
 fn archives_are_read_back_and_deterministic() {
     let t = Tensor::f32([2], Layout::anonymous(1), vec![1.0, 2.0]);
     let bytes = write_npz([("a/b", &t), ("c", &t)]).unwrap();

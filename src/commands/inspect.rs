@@ -2,17 +2,17 @@
 
 use crate::checkpoint;
 use crate::cli::Inspect;
-use crate::load::{load_graph, stored_tensor};
+use crate::load::{load_graph, misplaced_for_tensors, stored_tensor};
 use crate::model;
-use crate::output::{CommandResult, Outcome, fault, io_fault, print, print_json, table};
+use crate::output::{CommandResult, Outcome, escaped, fault, io_fault, print, print_json, table};
 use crate::quantization::Request;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use unfloat_frontends::pytorch::Entry;
+use unfloat_frontends::pytorch::{Entry, Unreadable};
 use unfloat_ir::arena::Handle;
 use unfloat_ir::attrs::AttrWriter;
-use unfloat_ir::{Data, Graph, Node, OpDef, Stage, Tensor, ValueId};
+use unfloat_ir::{Data, Diagnostic, Graph, Location, Node, OpDef, Stage, Tensor, ValueId};
 
 /// Runs the command.
 pub fn run(args: &Inspect) -> CommandResult {
@@ -26,7 +26,7 @@ pub fn run(args: &Inspect) -> CommandResult {
         return checkpoint_tensors(args);
     }
     if let Some(name) = &args.tensor
-        && let Some(stored) = stored_tensor(&args.model, name)?
+        && let Some(stored) = stored_tensor(&args.model, name, &args.import)?
     {
         return one_tensor(name, &stored, args);
     }
@@ -99,7 +99,7 @@ fn macs(graph: &Graph, node: &Node) -> u64 {
 fn text(graph: &Graph, layers: &[Layer]) -> String {
     let mut out = format!("{} (stage {})\n", graph.name, graph.stage);
     for &input in graph.inputs() {
-        let _ = writeln!(out, "input {} : {}", graph.value(input).name, graph.ty(input));
+        let _ = writeln!(out, "input {} : {}", escaped(&graph.value(input).name), graph.ty(input));
     }
     let rows: Vec<Vec<String>> = layers
         .iter()
@@ -116,7 +116,7 @@ fn text(graph: &Graph, layers: &[Layer]) -> String {
         .collect();
     out += &table(&["name", "kind", "output", "params", "MACs", "origin"], &rows, &[3, 4]);
     for output in graph.outputs() {
-        let _ = writeln!(out, "output {} : {}", output.name, graph.ty(output.value));
+        let _ = writeln!(out, "output {} : {}", escaped(&output.name), graph.ty(output.value));
     }
     let params: u64 = layers.iter().map(|l| l.params).sum();
     let macs: u64 = layers.iter().map(|l| l.macs).sum();
@@ -174,13 +174,22 @@ fn checkpoint_tensors(args: &Inspect) -> CommandResult {
         let text = "--dot and --stage are for graphs, and a checkpoint has none";
         return Err(fault(format!("{}: {text}", args.model.display())).into());
     }
-    let read = checkpoint::read(&args.model, args.import.key.as_deref())?;
+    let mut misplaced = misplaced_for_tensors(&args.import);
+    if Request::of(&args.quantization)?.is_some() {
+        misplaced
+            .push(fault("options of quantization are for graphs, and a checkpoint has none; give --arch"));
+    }
+    misplaced.into_result(())?;
+    let read = checkpoint::list(&args.model, args.import.key.as_deref())?;
     let entries = &read.state.entries;
     if let Some(key) = &args.tensor {
+        if let Some(tensor) = read.unreadable.iter().find(|u| u.key == *key) {
+            return Err(unreadable(&read.state.label, tensor).into());
+        }
         let Some(entry) = read.state.get(key) else {
             let keys: Vec<&str> = read.state.keys().collect();
-            return Err(fault(format!("there is no tensor `{key}`"))
-                .help(format!("there are: {}", keys.join(", ")))
+            return Err(fault(format!("there is no tensor `{}`", escaped(key)))
+                .help(format!("there are: {}", escaped(&keys.join(", "))))
                 .into());
         };
         return one_tensor(key, &entry.tensor, args);
@@ -196,6 +205,9 @@ fn checkpoint_tensors(args: &Inspect) -> CommandResult {
         print_json(&json!({
             "name": read.state.label, "format": read.format.to_string(), "tensors": tensors.collect::<Vec<_>>(),
             "params": total,
+            "unreadable": read.unreadable.iter().map(|u| json!({
+                "key": u.key, "place": u.place, "reason": u.reason,
+            })).collect::<Vec<_>>(),
         }))?;
         return Ok(Outcome::Done);
     }
@@ -207,8 +219,20 @@ fn checkpoint_tensors(args: &Inspect) -> CommandResult {
     out += &table(&["key", "shape", "stored as", "params"], &rows, &[3]);
     let plural = if entries.len() == 1 { "" } else { "s" };
     let _ = writeln!(out, "{} tensor{plural}, {total} parameters", entries.len());
+    if !read.unreadable.is_empty() {
+        let _ = writeln!(out, "{} that cannot be read:", read.unreadable.len());
+        let row = |u: &Unreadable| vec![u.key.clone(), u.reason.clone()];
+        let rows: Vec<Vec<String>> = read.unreadable.iter().map(row).collect();
+        out += &table(&["key", "reason"], &rows, &[]);
+    }
     print(&out)?;
     Ok(Outcome::Done)
+}
+
+/// The error about a tensor that was asked for.
+fn unreadable(label: &str, tensor: &Unreadable) -> Diagnostic {
+    let at = Location::file(label).at(tensor.place.clone());
+    Diagnostic::error(at, format!("`{}` {}", escaped(&tensor.key), tensor.reason))
 }
 
 /// Finds a constant of a graph.
@@ -220,8 +244,8 @@ fn tensor(graph: &Graph, name: &str, args: &Inspect) -> CommandResult {
         .collect();
     let Some((_, tensor)) = constants.iter().find(|(n, _)| *n == name) else {
         let names: Vec<&str> = constants.iter().map(|c| c.0).collect();
-        return Err(fault(format!("there is no constant `{name}`"))
-            .help(format!("there are: {}", names.join(", ")))
+        return Err(fault(format!("there is no constant `{}`", escaped(name)))
+            .help(format!("there are: {}", escaped(&names.join(", "))))
             .into());
     };
     one_tensor(name, tensor, args)
@@ -245,7 +269,7 @@ fn one_tensor(name: &str, tensor: &Tensor, args: &Inspect) -> CommandResult {
         return Ok(Outcome::Done);
     }
     let dims: Vec<String> = tensor.ty.shape.iter().map(usize::to_string).collect();
-    let mut out = format!("{name},({})\n", dims.join(", "));
+    let mut out = format!("{},({})\n", escaped(name), dims.join(", "));
     for i in 0..tensor.len() {
         let _ = match &tensor.data {
             Data::F32(v) => writeln!(out, "{:?}", v[i]),

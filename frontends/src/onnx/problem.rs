@@ -35,9 +35,13 @@ impl Annotate for Box<Diagnostic> {
     }
 }
 
-/// Shortens text from a file for a message to 60 characters.
+/// Shortens text from a file for a message to 60 characters, and escapes its control characters.
 pub(crate) fn clip(text: &str) -> String {
-    let mut out: String = text.chars().take(60).collect();
+    let mut out = String::new();
+    for c in text.chars().take(60) {
+        // A line break in a name would look like the end of the message.
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
     if text.chars().nth(60).is_some() {
         out.push('…');
     }

@@ -45,7 +45,7 @@ pub(crate) fn read_npz(reading: &mut Reading<'_>, archive: &mut Archive) -> Vec<
             Ok(bytes) => {
                 entries.extend(one(reading, &bytes, &member, name, chosen.is_some()));
             }
-            Err(fault) => reading.fail("", format!("`{}` {fault}", clip(name))),
+            Err(fault) => reading.unreadable(name, "", fault),
         }
     }
     entries
@@ -82,7 +82,7 @@ pub(crate) fn read_folder(reading: &mut Reading<'_>, names: &[String], files: &d
                 let key = percent_decoded(name.strip_suffix(".npy").unwrap_or(name));
                 entries.extend(one(reading, &bytes, name, &key, false));
             }
-            Err(fault) => reading.fail(&clip(name), format!("cannot be read: {fault}")),
+            Err(fault) => reading.unreadable(name, name, format!("cannot be read: {fault}")),
         }
     }
     entries
@@ -106,7 +106,7 @@ fn one(reading: &mut Reading<'_>, bytes: &[u8], place: &str, key: &str, alone: b
     let (header, body) = match NpyHeader::read(bytes) {
         Ok(read) => read,
         Err(fault) => {
-            reading.fail(place, fault.to_string());
+            reading.unreadable(key, place, format!("cannot be read: {fault}"));
             return Vec::new();
         }
     };
@@ -156,7 +156,11 @@ fn objects(reading: &mut Reading<'_>, body: &[u8], place: &str, key: &str, alone
     let pickle = match pickle::parse(&mut Input::new(&mut Cursor::new(body), body.len() as u64)) {
         Ok(pickle) => pickle,
         Err(fault) => {
-            reading.fail(place, format!("its objects are no pickle that can be read: {fault}"));
+            reading.unreadable(
+                key,
+                place,
+                format!("holds objects that are no pickle that can be read: {fault}"),
+            );
             return Vec::new();
         }
     };

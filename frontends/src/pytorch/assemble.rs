@@ -13,7 +13,7 @@ use super::find::Leaf;
 use super::limit::Limit;
 use super::problem::{clip, error, warning};
 use super::reading::Reading;
-use super::state::{Entry, StateDict};
+use super::state::{Entry, StateDict, Unreadable};
 use super::view::{Scale, Source, View, quantized};
 
 /// Findings of one kind that are listed.
@@ -32,16 +32,14 @@ pub(crate) trait Storages {
 /// A tensor that was read, and whether doubles were rounded.
 type Read = Result<(Tensor, bool), String>;
 
-/// Reads the tensors. What is wrong goes to the findings.
+/// Reads the tensors. Those that cannot be read are put aside with the reason.
 pub(crate) fn assemble(
     reading: &mut Reading<'_>,
     leaves: Vec<Leaf>,
     storages: &mut dyn Storages,
 ) -> Vec<Entry> {
-    let label = reading.label;
     let mut read = read_all(&leaves, storages, &mut reading.limit);
     let mut entries = Vec::with_capacity(leaves.len());
-    let mut problems = Vec::new();
     for (i, leaf) in leaves.into_iter().enumerate() {
         let place = leaf.view.as_ref().map_or(String::new(), |v| storages.place(&v.source));
         let tensor = leaf.view.and_then(|view| {
@@ -59,15 +57,9 @@ pub(crate) fn assemble(
                 }
                 entries.push(Entry { key: leaf.key, tensor, stored: stored.to_string(), place });
             }
-            Err(fault) => problems.push(error(label, place, format!("`{}` {fault}", clip(&leaf.key)))),
+            Err(reason) => reading.unreadable.push(Unreadable { key: leaf.key, place, reason }),
         }
     }
-    if problems.len() > MAX_FINDINGS {
-        let others = problems.len() - MAX_FINDINGS;
-        problems.truncate(MAX_FINDINGS);
-        problems.push(error(label, "", format!("{others} more tensors cannot be read")));
-    }
-    reading.findings.extend(problems);
     entries
 }
 
@@ -128,6 +120,17 @@ fn scaled(view: &View, codes: Read, part: &mut dyn FnMut(usize) -> Read) -> Read
 
 /// Prefixes that wrappers of models put before every key.
 const PREFIXES: [(&str, &str); 2] = [("module.", "DataParallel"), ("_orig_mod.", "torch.compile")];
+
+/// Errors about tensors that cannot be read: the first of them, and how many others there are.
+pub(crate) fn problems(label: &str, unreadable: &[Unreadable]) -> Vec<Diagnostic> {
+    let one = |u: &Unreadable| error(label, &*u.place, format!("`{}` {}", clip(&u.key), u.reason));
+    let mut problems: Vec<Diagnostic> = unreadable.iter().take(MAX_FINDINGS).map(one).collect();
+    if unreadable.len() > MAX_FINDINGS {
+        let others = unreadable.len() - MAX_FINDINGS;
+        problems.push(error(label, "", format!("{others} more tensors cannot be read")));
+    }
+    problems
+}
 
 /// A state dict of entries: wrappers' prefixes taken off, each key once. Returns it with all findings.
 pub(crate) fn state(reading: Reading<'_>, mut entries: Vec<Entry>) -> (StateDict, Vec<Diagnostic>) {

@@ -11,20 +11,25 @@ const MULTIPLE: u64 = 64;
 /// What is left of the bytes that a file may turn into.
 #[derive(Clone)]
 pub(crate) struct Limit {
+    all: u64,
     left: u64,
 }
 
 impl Limit {
     /// The limit of a file of `size` bytes.
     pub(crate) fn of_file(size: u64) -> Self {
-        Self { left: size.saturating_mul(MULTIPLE).saturating_add(BASE) }
+        let all = size.saturating_mul(MULTIPLE).saturating_add(BASE);
+        Self { all, left: all }
     }
     /// Takes the bytes of `count` elements.
     pub(crate) fn take(&mut self, count: usize, bytes: usize) -> Result<(), String> {
         let wanted = (count as u64).saturating_mul(bytes as u64);
         self.left = self.left.checked_sub(wanted).ok_or_else(|| {
+            let total = (self.all - self.left).saturating_add(wanted);
             format!(
-                "would grow to {wanted} bytes; all that is read may be {MULTIPLE} times the file and 16 MiB"
+                "would let all that is read grow to {total} bytes or more; {} are allowed, {MULTIPLE} times the file and \
+                 16 MiB",
+                self.all
             )
         })?;
         Ok(())

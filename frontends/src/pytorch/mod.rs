@@ -45,7 +45,7 @@ use crate::onnx::{ReadSeek, Siblings};
 use archive::Archive;
 use reading::Reading;
 
-pub use state::{Entry, StateDict};
+pub use state::{Entry, StateDict, Unreadable};
 
 /// A checkpoint file.
 pub struct CheckpointFile {
@@ -67,6 +67,8 @@ impl CheckpointFile {
 pub struct StateOptions {
     /// Which part of the file is the model: `state_dict`, `models[0]`, or `.` for everything.
     pub key: Option<String>,
+    /// Whether tensors that cannot be read are listed beside the others, and not errors.
+    pub list: bool,
 }
 
 /// A checkpoint's tensors.
@@ -74,6 +76,8 @@ pub struct StateOptions {
 pub struct Checkpoint {
     /// The tensors.
     pub state: StateDict,
+    /// Tensors that cannot be read, when [`StateOptions::list`] asks for them.
+    pub unreadable: Vec<Unreadable>,
     /// The kind of file.
     pub format: Format,
     /// What was assumed on the way.
@@ -120,6 +124,9 @@ const HEAD: u64 = 1024;
 const OLD_PICKLES: [&[u8]; 8] =
     [b"(dp", b"(lp", b"}q\0", b"]q\0", b"ccollections\n", b"cnumpy", b"ctorch", b"ccopy_reg\n"];
 
+/// How a zip archive without members begins.
+const EMPTY_ZIP: &[u8] = b"PK\x05\x06";
+
 /// What kind of checkpoint a file is; nothing if it is none. The source is left at its beginning.
 ///
 /// # Errors
@@ -150,6 +157,8 @@ pub fn recognise(source: &mut dyn ReadSeek) -> io::Result<Option<Format>> {
             source.seek(SeekFrom::Start(0))?;
             format
         }
+        // NumPy's archive of no arrays: a model without parameters.
+        head if head.starts_with(EMPTY_ZIP) => Some(Format::Npz),
         head if head.starts_with(b"\x93NUMPY") => Some(Format::Npy),
         head if legacy::begins(head) => Some(Format::Legacy),
         [0x80, 0..=5, ..] => Some(Format::Pickle),
@@ -192,11 +201,12 @@ pub fn read_state(file: CheckpointFile, options: &StateOptions) -> Result<Checkp
         let mut head = Vec::new();
         source.by_ref().take(HEAD).read_to_end(&mut head).map_err(unreadable)?;
         let what = match mistaken(&head) {
-            Some(what) => what,
+            Some(what) => what.to_string(),
             None if head.starts_with(b"PK\x03\x04") => {
-                "is a zip archive with neither `data.pkl` nor `.npy` in it"
+                "is a zip archive with neither `data.pkl` nor `.npy` in it".to_string()
             }
-            None => "is no checkpoint that is known here",
+            None if label.to_ascii_lowercase().ends_with(".safetensors") => safetensors::damage(&head, size),
+            None => "is no checkpoint that is known here".to_string(),
         };
         let kinds = "PyTorch's .pt and .pth, .safetensors, .npz and folders of .npy are read";
         return Err(problem::error(&label, "", what).help(kinds).into());
@@ -205,6 +215,11 @@ pub fn read_state(file: CheckpointFile, options: &StateOptions) -> Result<Checkp
     let entries = match format {
         Format::Zip | Format::Npz => match Archive::open(source, size) {
             Ok(mut archive) if format == Format::Zip => torch::read_archive(&mut reading, &mut archive),
+            Ok(archive) if archive.names().is_empty() && reading.key.is_none() => {
+                // The state of a model without parameters.
+                let state = StateDict { label, entries: Vec::new() };
+                return Ok(Checkpoint { state, unreadable: Vec::new(), format, warnings: Vec::new() });
+            }
             Ok(mut archive) => arrays::read_npz(&mut reading, &mut archive),
             Err(fault) => {
                 reading.fail("", fault);
@@ -216,7 +231,7 @@ pub fn read_state(file: CheckpointFile, options: &StateOptions) -> Result<Checkp
         Format::Safetensors => safetensors::read(&mut reading, &mut source, size),
         Format::Npy | Format::Folder => arrays::read_npy(&mut reading, &mut source, size),
     };
-    finish(reading, entries, format)
+    finish(reading, entries, format, options)
 }
 
 /// Reads the tensors of a folder of `.npy` files. `names` are the files of the folder, in any order.
@@ -231,18 +246,29 @@ pub fn read_folder(
 ) -> Result<Checkpoint, Diagnostics> {
     let mut reading = Reading::new(label, options.key.as_deref(), 0);
     let entries = arrays::read_folder(&mut reading, names, files);
-    finish(reading, entries, Format::Folder)
+    finish(reading, entries, Format::Folder, options)
 }
 
-fn finish(reading: Reading<'_>, entries: Vec<Entry>, format: Format) -> Result<Checkpoint, Diagnostics> {
+fn finish(
+    mut reading: Reading<'_>,
+    entries: Vec<Entry>,
+    format: Format,
+    options: &StateOptions,
+) -> Result<Checkpoint, Diagnostics> {
     let label = reading.label;
+    let mut unreadable = std::mem::take(&mut reading.unreadable);
+    if !options.list {
+        reading.findings.extend(assemble::problems(label, &unreadable));
+        unreadable.clear();
+    }
     let (state, mut findings) = assemble::state(reading, entries);
     let failed = findings.iter().any(|found| found.severity == Severity::Error);
-    if state.entries.is_empty() && !failed {
+    let is_empty = state.entries.is_empty() && unreadable.is_empty();
+    if is_empty && !failed {
         findings.push(problem::error(label, "", "holds no tensors"));
     }
-    match failed || state.entries.is_empty() {
+    match failed || is_empty {
         true => Err(Diagnostics(findings)),
-        false => Ok(Checkpoint { state, format, warnings: findings }),
+        false => Ok(Checkpoint { state, unreadable, format, warnings: findings }),
     }
 }

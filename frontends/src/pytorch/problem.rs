@@ -12,9 +12,13 @@ pub(crate) fn warning(file: &str, message: impl Into<String>) -> Diagnostic {
     Diagnostic::warning(Location::file(file), message)
 }
 
-/// Shortens text from a file for a message to 80 characters.
+/// Shortens text from a file for a message to 80 characters, and escapes its control characters.
 pub(crate) fn clip(text: &str) -> String {
-    let mut out: String = text.chars().take(80).collect();
+    let mut out = String::new();
+    for c in text.chars().take(80) {
+        // A line break in a name would look like the end of the message.
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
     if text.chars().nth(80).is_some() {
         out.push('…');
     }

@@ -7,7 +7,7 @@ use super::find::{Found, Missing, find};
 use super::limit::Limit;
 use super::pickle::Pickle;
 use super::problem::{clip, error, warning};
-use super::state::Entry;
+use super::state::{Entry, Unreadable};
 
 /// One file that is being read.
 pub(crate) struct Reading<'a> {
@@ -16,6 +16,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) key: Option<&'a str>,
     pub(crate) limit: Limit,
     pub(crate) findings: Vec<Diagnostic>,
+    /// Tensors that cannot be read: errors, unless the others are to be listed.
+    pub(crate) unreadable: Vec<Unreadable>,
     /// How many tensors hold doubles that were rounded, and the first of them.
     pub(crate) rounded: (usize, String),
 }
@@ -24,11 +26,16 @@ impl<'a> Reading<'a> {
     /// Of a file of `size` bytes nothing is read yet.
     pub(crate) fn new(label: &'a str, key: Option<&'a str>, size: u64) -> Self {
         let limit = Limit::of_file(size);
-        Self { label, key, limit, findings: Vec::new(), rounded: (0, String::new()) }
+        Self { label, key, limit, findings: Vec::new(), unreadable: Vec::new(), rounded: (0, String::new()) }
     }
     /// Adds an error.
     pub(crate) fn fail(&mut self, place: &str, message: impl Into<String>) {
         self.findings.push(error(self.label, place, message));
+    }
+    /// Adds a tensor that cannot be read.
+    pub(crate) fn unreadable(&mut self, key: &str, place: &str, reason: impl Into<String>) {
+        let (key, place) = (key.to_string(), place.to_string());
+        self.unreadable.push(Unreadable { key, place, reason: reason.into() });
     }
     /// Says what was left alone.
     fn note(&mut self, found: &Found) {

@@ -27,11 +27,28 @@ use super::view::{Source, View};
 /// The longest header that the format allows.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// Whether a file of `size` bytes that begins with `head` is one: a length that fits, and a brace.
+/// Whether a file of `size` bytes that begins with `head` is one: a length that fits, and a brace. A length that does not
+/// fit is a damaged header where JSON stands behind it; text, where JSON may stand behind eight blanks, is none.
 pub(crate) fn begins(head: &[u8], size: u64) -> bool {
-    let Some((length, rest)) = head.split_first_chunk::<8>() else { return false };
+    let Some((bytes, rest)) = head.split_first_chunk::<8>() else { return false };
+    let length = u64::from_le_bytes(*bytes);
+    let fits = (2..=MAX_HEADER.min(size.saturating_sub(8))).contains(&length);
+    let is_text = bytes.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace());
+    rest.first() == Some(&b'{') && (fits || !is_text && rest.starts_with(b"{\""))
+}
+
+/// What is wrong with a file that is named like one and does not begin like one.
+pub(crate) fn damage(head: &[u8], size: u64) -> String {
+    let Some((length, _)) = head.split_first_chunk::<8>() else {
+        return format!(
+            "is named like safetensors, whose header alone has 8 bytes and more, and has {size} bytes"
+        );
+    };
     let length = u64::from_le_bytes(*length);
-    rest.first() == Some(&b'{') && (2..=MAX_HEADER.min(size.saturating_sub(8))).contains(&length)
+    format!(
+        "is named like safetensors, but is none or damaged: it begins with a header of {length} bytes in a file of {size}, \
+         which is no JSON"
+    )
 }
 
 /// A tensor of the header.
@@ -80,7 +97,7 @@ fn header(
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER || length > size.saturating_sub(8) {
         return Err(format!(
-            "should have {length} bytes in a file of {size}; at most {MAX_HEADER} are allowed"
+            "should have {length} bytes in a file of {size}; at most {MAX_HEADER} are allowed: the file is damaged or cut off"
         ));
     }
     let wanted = usize::try_from(length).map_err(|e| e.to_string())?;

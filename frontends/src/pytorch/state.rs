@@ -20,6 +20,17 @@ pub struct Entry {
     pub place: String,
 }
 
+/// A tensor of a checkpoint that cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unreadable {
+    /// Its key.
+    pub key: String,
+    /// Where it stands in the file.
+    pub place: String,
+    /// Why, as the end of a sentence about it: `is a sparse tensor, …`.
+    pub reason: String,
+}
+
 /// The tensors of one model, in the file's order, each key once.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StateDict {
