@@ -17,7 +17,8 @@ pub fn classes(mut graph: Graph) -> Result<Graph, Diagnostics> {
         let ty = graph.ty(output.value);
         let scores = ty.elem.is_float() && ty.shape.last().is_some_and(|&n| n >= 2);
         let Some((_, node)) = graph.producer(output.value).filter(|_| scores) else {
-            let text = format!("--head class: the output `{}`, {ty}, holds no scores of classes", output.name);
+            let text =
+                format!("--head class: the output `{}`, {ty}, holds no scores of classes", output.name);
             found.push(Diagnostic::error(Location::default(), text));
             continue;
         };
@@ -35,7 +36,8 @@ pub fn classes(mut graph: Graph) -> Result<Graph, Diagnostics> {
             }
         }
         let op = ArgReduce { max: true, axis, keep: false, last: false };
-        let class = patch.node(op, &[x], &format!("{}.class", graph.value(output.value).name), &node.origin)?;
+        let class =
+            patch.node(op, &[x], &format!("{}.class", graph.value(output.value).name), &node.origin)?;
         patch.replace_retyped(output.value, class);
     }
     found.into_result(())?;
@@ -48,7 +50,7 @@ pub fn classes(mut graph: Graph) -> Result<Graph, Diagnostics> {
 mod tests {
     use super::*;
     use unfloat_ir::ops::{Softmax, Unary};
-    use unfloat_ir::{Layout, Origin, TensorType};
+    use unfloat_ir::{Layout, OpDef, Origin, TensorType};
 
     #[test]
     fn a_softmax_goes_and_the_class_comes() {
@@ -61,7 +63,10 @@ mod tests {
         let g = classes(g).unwrap();
         let ops: Vec<&str> = g.live_nodes().map(|(_, n)| n.op.name()).collect();
         assert_eq!(ops, ["relu", "arg_max"]);
-        assert_eq!((g.outputs()[0].name.as_str(), g.ty(g.outputs()[0].value).to_string()), ("y", "i64[]".into()));
+        assert_eq!(
+            (g.outputs()[0].name.as_str(), g.ty(g.outputs()[0].value).to_string()),
+            ("y", "i64[]".into())
+        );
     }
 
     #[test]
