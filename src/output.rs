@@ -151,6 +151,6 @@ mod tests {
         let rows = [vec!["a".to_string(), "1".to_string()], vec!["bb".to_string(), "100".to_string()]];
         assert_eq!(table(&["n", "x"], &rows, &[1]), "n     x\n--  ---\na     1\nbb  100\n");
         let rows = [vec!["a\nb\u{1b}".to_string()]];
-        assert_eq!(table(&["n"], &rows, &[]), "n\n-----------\na\\nb\\u{1b}\n");
+        assert_eq!(table(&["n"], &rows, &[]), "n\n----------\na\\nb\\u{1b}\n");
     }
 }
