@@ -130,3 +130,58 @@ fn damaged_files_name_what_is_wrong() {
     let text = stderr(&expect(&dir, 2, &["inspect", "image.onnx"]));
     assert!(text.contains("not a model that is known here: it begins with 47 49 46"), "{text}");
 }
+
+/// A field of a protobuf message that holds bytes.
+fn field(number: u8, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let bytes = bytes.as_ref();
+    [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()][..], bytes].concat()
+}
+
+/// A model of nodes from `x` to `z`, both of the given extents, which are varints.
+fn model(nodes: &[Vec<u8>], dims: &[&[u8]]) -> Vec<u8> {
+    let dims: Vec<u8> = dims.iter().flat_map(|varint| field(1, [&[8], *varint].concat())).collect();
+    let ty = field(2, field(1, [vec![8, 1], field(2, dims)].concat()));
+    let port = |number, name: &str| field(number, [field(1, name), ty.clone()].concat());
+    let nodes: Vec<u8> = nodes.iter().flat_map(|n| field(1, n)).collect();
+    let graph = [nodes, field(2, "g"), port(11, "x"), port(12, "z")].concat();
+    // A length of two bytes.
+    let length = [graph.len() as u8 | 0x80, (graph.len() >> 7) as u8];
+    [&[8, 8, 0x3a][..], &length, &graph, &field(8, [16, 17])].concat()
+}
+
+fn node(op: &str, inputs: &[&str], output: &str) -> Vec<u8> {
+    let inputs: Vec<u8> = inputs.iter().flat_map(|i| field(1, i)).collect();
+    [inputs, field(2, output), field(3, op), field(4, op)].concat()
+}
+
+fn written(name: &str, bytes: &[u8]) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("onnx_written");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join(name), bytes).unwrap();
+    dir
+}
+
+#[test]
+fn values_that_are_too_large_are_said_once_and_by_file() {
+    // [1,65536,65536]
+    let huge = &[0x80, 0x80, 0x04][..];
+    let nodes = [node("Relu", &["x"], "y"), node("Abs", &["y"], "z")];
+    let dir = written("huge.onnx", &model(&nodes, &[&[1], huge, huge]));
+    let said = stderr(&expect(&dir, 2, &["inspect", "huge.onnx"]));
+    assert!(said.starts_with("error: huge.onnx: value `x`: has more than 2147483648 elements"), "{said}");
+    assert!(said.contains("(and 2 more values)") && said.matches("elements").count() == 1, "{said}");
+}
+
+#[test]
+fn a_constant_is_shown_under_its_own_name() {
+    let raw: Vec<u8> = [0.3f32, 0.7].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let tensor = [vec![8, 2, 16, 1], field(9, raw)].concat();
+    let attribute = [field(1, "value"), field(5, tensor), vec![0xa0, 1, 4]].concat();
+    let constant = [node("Constant", &[], "W"), field(5, attribute)].concat();
+    let nodes = [constant, node("Mul", &["x", "W"], "z")];
+    let dir = written("constant.onnx", &model(&nodes, &[&[1], &[2]]));
+    let shown = stdout(&expect(&dir, 0, &["inspect", "constant.onnx", "--tensor", "W"]));
+    assert_eq!(shown, "W,(2)\n0.3\n0.7\n");
+    let said = stderr(&expect(&dir, 2, &["inspect", "constant.onnx", "--tensor", "W", "--weights", "w.h5"]));
+    assert!(said.contains("--weights is for Keras models"), "{said}");
+}

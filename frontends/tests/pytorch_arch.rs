@@ -236,6 +236,26 @@ fn quantizers_have_their_own_ends() {
     assert_eq!(run(&graph, &[0.25, 0.75, 100.0, -100.0]), [0.0, 1.0, 63.5, -64.0]);
 }
 
+/// As docs/pytorch-architecture.md says: codes have no NaN.
+#[test]
+fn nan_becomes_the_lowest_code_or_stays() {
+    let of = |layer: &str| {
+        let toml = format!("input = [1]\nlayer = [ {{ {layer} }} ]");
+        run(&put_together(&state(&[]), &toml).unwrap().graph, &[f32::NAN])[0]
+    };
+    for (layer, want) in [
+        ("kind = 'BinarySign', zero = 1", -1.0),
+        ("kind = 'BinarySign', zero = -1", 1.0),
+        ("kind = 'Int8Float', frac = 5", -4.0),
+        ("kind = 'FixedPoint', bits = 4, frac = 1", -4.0),
+    ] {
+        assert_eq!(of(layer), want, "{layer}");
+    }
+    for layer in ["kind = 'Sign'", "kind = 'BinarySign', zero = 0"] {
+        assert!(of(layer).is_nan(), "{layer}");
+    }
+}
+
 #[test]
 fn batch_norms_are_torchs_and_integers_are_read() {
     let mut tensors =

@@ -111,7 +111,7 @@ pub fn import(
     let failed = findings.iter().any(|found| found.severity == Severity::Error);
     match graph {
         Some((graph, batched)) if !failed => {
-            unfloat_ir::verify::verify(&graph)?;
+            unfloat_ir::verify::verify(&graph).map_err(|found| about(&file.label, found))?;
             Ok(Imported { graph, batched, warnings: merge(findings) })
         }
         _ => {
@@ -123,7 +123,32 @@ pub fn import(
     }
 }
 
-/// A tensor of a model as the file has it, in the file's own layout; nothing when it has none of that name. Halves and
+/// What is wrong with a graph, as findings about the file. Values that are wrong in the same way, as all behind one that
+/// is too large are, make one finding.
+fn about(label: &str, found: Diagnostics) -> Diagnostics {
+    // The message is "value `x`: has ...": what follows the name is the same for all.
+    let fault = |message: &str| message.split_once("`: ").map_or(message, |(_, fault)| fault).to_string();
+    let mut kept: Vec<(String, Diagnostic, usize)> = Vec::new();
+    for mut finding in found.0 {
+        if finding.at.file.is_empty() {
+            finding.at.file = label.to_string();
+        }
+        let fault = fault(&finding.message);
+        match kept.iter_mut().find(|(first, ..)| *first == fault) {
+            Some((.., others)) => *others += 1,
+            None => kept.push((fault, finding, 0)),
+        }
+    }
+    let finished = kept.into_iter().map(|(_, mut finding, others)| {
+        if others > 0 {
+            finding.message = format!("{} (and {others} more values)", finding.message);
+        }
+        finding
+    });
+    Diagnostics(finished.collect())
+}
+
+/// A tensor of a model as the file has it, an initializer or what a `Constant` gives, in the file's own layout; nothing when it has none of that name. Halves and
 /// doubles are single precision.
 ///
 /// # Errors
@@ -135,8 +160,12 @@ pub fn initializer(
 ) -> Result<Option<Tensor>, Diagnostics> {
     let fault = |place: &str, message| Diagnostics::from(*error(&file.label, place, message));
     let (model, later) = proto::decode(&mut file.source).map_err(|message| fault("", message))?;
-    let tensors = model.graph.map(|graph| graph.initializer).unwrap_or_default();
-    let Some(mut found) = tensors.into_iter().find(|t| t.name() == name) else { return Ok(None) };
+    let graph = model.graph.unwrap_or_default();
+    let constants = graph.node.into_iter().filter(|n| n.op_type() == "Constant" && n.domain().is_empty());
+    let named = constants.filter(|n| n.output.first().is_some_and(|output| output == name));
+    let values = named.flat_map(|n| n.attribute).filter(|a| a.name() == "value").filter_map(|a| a.t);
+    let mut tensors = graph.initializer.into_iter().filter(|t| t.name() == name).chain(values);
+    let Some(mut found) = tensors.next() else { return Ok(None) };
     let files = Files { own: RefCell::new(&mut *file.source), later, siblings };
     match tensor::decode(&mut found, &files) {
         Ok(decoded) => Ok(Some(decoded.tensor)),

@@ -35,3 +35,19 @@ impl Limit {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_counts_everything_that_was_read() {
+        let mut limit = Limit::of_file(1);
+        let all = BASE + MULTIPLE;
+        limit.take(1 << 20, 8).expect("half of it");
+        let error = limit.take(3 << 20, 4).expect_err("more than the rest");
+        assert!(error.contains(&format!("grow to {} bytes", 20u64 << 20)), "{error}");
+        assert!(error.contains(&format!("{all} are allowed")), "{error}");
+        limit.take(1 << 20, 8).expect("nothing was taken by the failure");
+    }
+}

@@ -8,6 +8,9 @@
 //! | `BinarySign(zero = −1)` | `+1` where `x > 0`, else `−1` |
 //! | `BinarySign(zero = 0)` | torch's `sign`: 0 of 0 |
 //!
+//! Codes have no NaN: it becomes the lowest code, which is −1, the least number, or with `zero = −1`, whose codes are turned
+//! round, +1. With `zero = 0` it stays NaN.
+//!
 //! Scales are powers of two, so that dividing by one and multiplying with its inverse are the same.
 
 use unfloat_ir::ops::{Dequantize, Quantize, QuantizeOrder, Unary};
