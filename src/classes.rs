@@ -1,12 +1,12 @@
 //! `--head class`: a classifier that gives the class alone.
 //!
 //! In: a graph whose outputs are scores, one per class, along the last axis. Out: the same graph with the place of the
-//! greatest score in each output's stead; a softmax in front of it goes, since it changes no order. Refused: outputs that
+//! greatest score in each output's stead; a softmax and quantizers of one scale in front of it go, since they change no order. Refused: outputs that
 //! are no scores of at least two classes, and those that another layer reads.
 
 use unfloat_ir::arena::Handle;
 use unfloat_ir::ops::ArgReduce;
-use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Op, Patch};
+use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Node, Op, Patch, ValueId};
 
 /// The graph with classes for scores.
 pub fn classes(mut graph: Graph) -> Result<Graph, Diagnostics> {
@@ -32,6 +32,13 @@ pub fn classes(mut graph: Graph) -> Result<Graph, Diagnostics> {
         while let Some((_, front)) = graph.producer(x) {
             match &front.op {
                 Op::Softmax(s) if s.axes == [axis] => x = front.inputs[0],
+                Op::Dequantize(_) => match graph.producer(front.inputs[0]) {
+                    // A quantizer of one scale changes no order either; it makes equals of neighbours.
+                    Some((_, q)) if matches!(q.op, Op::Quantize(_)) && of_one_scale(&graph, q) => {
+                        x = q.inputs[0]
+                    }
+                    _ => break,
+                },
                 _ => break,
             }
         }
@@ -44,6 +51,15 @@ pub fn classes(mut graph: Graph) -> Result<Graph, Diagnostics> {
     let edit = patch.finish();
     graph.apply(edit);
     Ok(graph.compact())
+}
+
+/// Whether all elements have one scale, above 0, and one zero point.
+fn of_one_scale(graph: &Graph, quantizer: &Node) -> bool {
+    let number = |v: ValueId| match graph.const_of(v)?.as_f32()? {
+        [one] => Some(*one),
+        _ => None,
+    };
+    number(quantizer.inputs[1]).is_some_and(|s| s > 0.0) && number(quantizer.inputs[2]).is_some()
 }
 
 #[cfg(test)]

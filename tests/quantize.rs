@@ -215,3 +215,30 @@ fn nothing_is_quantized_unasked() {
     let output = unfloat(&["inspect", &fixture("mlp.keras"), "--quantize", "fixed<16,6>"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("quantize to=i16 rounding=half_even"));
 }
+
+/// The class alone, from integers alone, as emitted C++: the one that Keras predicts, and no softmax is computed.
+#[test]
+fn the_class_alone_needs_no_softmax() {
+    let dir = scratch("class");
+    let (model, io) = (fixture("mlp.keras"), fixture("mlp.io.npz"));
+    let (out, classes) = (dir.join("out"), dir.join("classes.npy"));
+    let (out, classes) = (out.to_str().unwrap(), classes.to_str().unwrap());
+    let spec = ["--quantize", "fixed<16,6>", "--head", "class"];
+    let done = unfloat(&[&["convert", &model, "-o", out][..], &spec].concat());
+    assert!(done.status.success(), "{}", stderr(&done));
+    let text = std::fs::read_to_string(Path::new(out).join("cpp/mlp.hpp")).unwrap();
+    assert!(!text.contains("softmax_exp"), "a table of exponentials is left");
+    let done = unfloat(&["run", out, "--input", &io, "--output", classes]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let found = unfloat_npy::read_npy(&std::fs::read(classes).unwrap()).unwrap();
+    let archive = std::fs::read(&io).unwrap();
+    let wanted = unfloat_npy::Npz::open(&archive).unwrap().get("output_0").unwrap().unwrap();
+    let wanted = wanted
+        .as_f32()
+        .unwrap()
+        .chunks(5)
+        .map(|scores| (0..5).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap() as i64);
+    let class = |i: usize| found.data.code(i).or(found.as_f32().map(|v| v[i] as i64));
+    let same = wanted.clone().enumerate().filter(|&(i, w)| class(i) == Some(w)).count();
+    assert!(wanted.count() == 1000 && same >= 990, "{same} of 1000 classes are Keras'");
+}

@@ -2,10 +2,10 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`format`] | number formats as recipes write them |
+//! | [`mod@format`] | number formats as recipes write them |
 //! | [`spec`] | the short form, `--quantize SPEC` |
-//! | [`file`] | recipes in TOML |
-//! | [`write`] | a starting recipe for a model |
+//! | [`mod@file`] | recipes in TOML |
+//! | [`mod@write`] | a starting recipe for a model |
 //! | [`glob`] | names with `*` and `?` |
 //! | [`roles`] | what each node is to a quantization |
 //! | [`sites`] | where a graph is quantized, and in which format, by a recipe |
