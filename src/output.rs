@@ -81,7 +81,7 @@ pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&(text + "\n"))
 }
 
-/// Writes a line to stderr, as harmless to terminals as [`print`]. Nobody can be told when that fails.
+/// Writes a line to stderr, as harmless to terminals as [`print()`]. Nobody can be told when that fails.
 pub fn note(text: &str) {
     let text = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}");
     let _ = writeln!(io::stderr().lock(), "{text}");

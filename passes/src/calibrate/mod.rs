@@ -1,6 +1,6 @@
 //! Calibration: from a recipe and samples to the recipe with all numbers filled in.
 //!
-//! In: a folded graph, a [`Recipe`](crate::recipe::Recipe), and batches of samples, one after another. Out: [`Resolved`].
+//! In: a folded graph, a [`Recipe`], and batches of samples, one after another. Out: [`Resolved`].
 //! Refused: no samples where a range is to be found from them, values that are not finite.
 //!
 //! | module | holds |
