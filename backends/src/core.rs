@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use unfloat_ir::boundary::Boundary;
 use unfloat_ir::ops::{Op, Quantize};
 use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Node, OpDef, Tensor, ValueId};
 
@@ -50,10 +51,10 @@ pub fn has_integers(graph: &Graph) -> bool {
 
 /// Splits a compact graph.
 pub fn split(graph: &Graph) -> Result<Core, Diagnostics> {
-    let users = graph.users();
+    let boundary = Boundary::of(graph);
     let mut found = Diagnostics::new();
     for (_, node) in graph.live_nodes() {
-        found.extend(fault(graph, &users, node));
+        found.extend(fault(graph, &boundary, node));
     }
     for (i, output) in graph.outputs().iter().enumerate() {
         if graph.ty(output.value).elem.is_float() && graph.producer(output.value).is_none() {
@@ -72,26 +73,12 @@ fn scale(graph: &Graph, node: &Node) -> Option<Scale> {
     Some(Scale { scale: constant(1)?, zero: constant(2)? })
 }
 
-/// Whether the node is part of the boundary: it makes the codes of an input, or shows the codes of an output.
-fn is_boundary(graph: &Graph, users: &[Vec<unfloat_ir::NodeId>], node: &Node) -> bool {
-    use unfloat_ir::arena::Handle;
-    let reads_input = node.inputs.first().is_some_and(|v| graph.inputs().contains(v));
-    match node.op {
-        Op::Quantize(_) => reads_input && scale(graph, node).is_some(),
-        Op::Dequantize(_) => {
-            let read = !users[node.output.index()].is_empty();
-            graph.is_output(node.output) && !read && scale(graph, node).is_some()
-        }
-        _ => false,
-    }
-}
-
 /// Why a node can be neither in the core nor at the boundary.
-fn fault(graph: &Graph, users: &[Vec<unfloat_ir::NodeId>], node: &Node) -> Option<Diagnostic> {
+fn fault(graph: &Graph, boundary: &Boundary, node: &Node) -> Option<Diagnostic> {
     let name = &graph.value(node.output).name;
     let error =
         |text: String| Diagnostic::error(&node.origin, format!("`{name}` ({}): {text}", node.op.name()));
-    if is_boundary(graph, users, node) {
+    if boundary.has(graph, node) {
         let numbers = scale(graph, node)?;
         let all = [&numbers.scale, &numbers.zero].map(|t| t.as_f32().unwrap_or_default());
         let finite = all.iter().all(|v| v.iter().all(|x| x.is_finite()));

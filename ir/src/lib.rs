@@ -11,6 +11,7 @@
 //! | [`graph`], [`arena`] | the graph, its typed handles, how to build it |
 //! | [`ops`] | one file per op: attributes, type inference, reference evaluation, text |
 //! | [`accumulator`] | what sums of products can be, from the weights that are there |
+//! | [`boundary`] | where floats become integers, and integers floats again |
 //! | [`ranges`] | what every integer value can be |
 //! | [`patch`] | the only way in which passes change a graph |
 //! | [`verify`] | what must hold at each [`Stage`] |
@@ -23,6 +24,7 @@
 pub mod accumulator;
 pub mod arena;
 pub mod attrs;
+pub mod boundary;
 mod decode;
 pub mod diag;
 pub mod graph;

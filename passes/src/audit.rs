@@ -7,6 +7,7 @@
 
 use serde::Serialize;
 use unfloat_ir::arena::Handle;
+use unfloat_ir::boundary::Boundary;
 use unfloat_ir::ranges::Ranges;
 use unfloat_ir::{ElemType, Graph, Node, Op, OpDef, ValueId};
 
@@ -27,36 +28,18 @@ pub struct Finding {
 
 /// All places, in the order of the nodes.
 pub fn audit(graph: &Graph) -> Vec<Finding> {
-    let work = Audit { graph, ranges: Ranges::of(graph), fed: fed_by_codes(graph) };
+    let work =
+        Audit { graph, boundary: Boundary::of(graph), ranges: Ranges::of(graph), fed: fed_by_codes(graph) };
     graph.live_nodes().filter_map(|(_, node)| work.node(node)).chain(work.ports()).collect()
 }
 
 /// Whether no float hides: the graph is integers within its boundary.
 pub fn is_integer(graph: &Graph) -> bool {
-    let floats = graph.live_nodes().filter(|(_, n)| touches_floats(graph, n));
-    let mut inside = floats.filter(|(_, n)| !is_boundary(graph, n));
-    let shown = graph.outputs().iter().all(|o| {
-        !graph.ty(o.value).elem.is_float()
-            || graph.producer(o.value).is_some_and(|(_, n)| is_boundary(graph, n))
-    });
-    inside.next().is_none() && shown
+    Boundary::of(graph).holds_integers(graph)
 }
 
 fn touches_floats(graph: &Graph, node: &Node) -> bool {
     node.inputs.iter().chain([&node.output]).any(|&v| graph.ty(v).elem.is_float())
-}
-
-/// A quantizer of an input of the graph, or a dequantization that only outputs show.
-fn is_boundary(graph: &Graph, node: &Node) -> bool {
-    let constants = node.inputs.iter().skip(1).all(|&v| graph.const_of(v).is_some());
-    match &node.op {
-        Op::Quantize(_) => constants && graph.inputs().contains(&node.inputs[0]),
-        Op::Dequantize(_) => {
-            let read = graph.live_nodes().any(|(_, n)| n.inputs.contains(&node.output));
-            constants && !read && graph.is_output(node.output) && graph.const_of(node.inputs[0]).is_none()
-        }
-        _ => false,
-    }
 }
 
 /// For each value, whether it depends on integers that are no constants.
@@ -72,6 +55,7 @@ fn fed_by_codes(graph: &Graph) -> Vec<bool> {
 
 struct Audit<'g> {
     graph: &'g Graph,
+    boundary: Boundary,
     ranges: Ranges,
     fed: Vec<bool>,
 }
@@ -89,7 +73,7 @@ impl Audit<'_> {
 
     fn node(&self, node: &Node) -> Option<Finding> {
         if touches_floats(self.graph, node) {
-            return if is_boundary(self.graph, node) { None } else { self.float(node) };
+            return if self.boundary.has(self.graph, node) { None } else { self.float(node) };
         }
         self.integer(node)
     }
@@ -172,7 +156,8 @@ impl Audit<'_> {
         let graph = self.graph;
         let float = |v: ValueId| graph.ty(v).elem.is_float();
         let outputs = graph.outputs().iter().filter(|o| float(o.value));
-        let bare = outputs.filter(|o| graph.producer(o.value).is_none_or(|(_, n)| !is_boundary(graph, n)));
+        let bare =
+            outputs.filter(|o| graph.producer(o.value).is_none_or(|(_, n)| !self.boundary.has(graph, n)));
         bare.map(|o| Finding {
             value: graph.value(o.value).name.clone(),
             op: "output".to_string(),

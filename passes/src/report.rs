@@ -57,7 +57,7 @@ pub struct Fold {
     pub channels: usize,
     /// Bits of the narrowest register that holds every value of the accumulator, with the weights that are there.
     pub accumulator_bits: u8,
-    /// Values of the accumulator, over all channels, for which it holds.
+    /// Values of the accumulator, over all channels, for which it holds; 0 where the bound is for all there are.
     pub points: u64,
     /// Why it holds for them.
     pub proof: Proof,

@@ -21,6 +21,7 @@ mod layout;
 mod lower;
 mod place;
 mod run;
+mod schedule;
 mod step;
 mod storage;
 

@@ -1,6 +1,7 @@
 //! Running a plan: chunks of samples, threads over chunks.
 
 use super::arena::Halves;
+use super::schedule::{Task, shares, spread, tasks};
 use super::step::{Place, Segment, Source, Step};
 use super::{FloatPlan, kernel_fault};
 use crate::kernels::{AlignedBuffer, Isa};
@@ -23,43 +24,21 @@ impl Buffers {
     }
 }
 
-/// Samples `start..start + count`, and where their outputs go.
-struct Task<'o> {
-    start: usize,
-    count: usize,
-    outputs: Vec<&'o mut [f32]>,
-}
-
 pub(super) fn run(
     plan: &FloatPlan,
     inputs: &[&[f32]],
     batch: usize,
     threads: usize,
 ) -> Result<Vec<Vec<f32>>, Diagnostics> {
-    let chunk = plan.chunk.min(batch.div_ceil(threads.max(1))).max(1);
-    let threads = threads.clamp(1, batch.div_ceil(chunk).max(1));
+    let (chunk, threads) = shares(plan.chunk, batch, threads);
     if threads == 1 {
         return run_in(plan, &mut Buffers::new(plan), inputs, batch);
     }
     check(plan, inputs, batch)?;
     let mut results = buffers(plan, batch);
-    let mut queues: Vec<Vec<Task>> = (0..threads).map(|_| Vec::new()).collect();
-    for (i, task) in tasks(plan, &mut results, batch, chunk).into_iter().enumerate() {
-        queues[i % threads].push(task);
-    }
-    let faults: Vec<Diagnostics> = std::thread::scope(|scope| {
-        let work = |queue: Vec<Task>| {
-            let mut workspace = Buffers::new(plan);
-            queue.into_iter().try_for_each(|task| run_task(plan, &mut workspace, inputs, task))
-        };
-        let handles: Vec<_> = queues.into_iter().map(|queue| scope.spawn(move || work(queue))).collect();
-        handles
-            .into_iter()
-            .filter_map(|h| h.join().unwrap_or_else(|p| std::panic::resume_unwind(p)).err())
-            .collect()
-    });
-    // Every thread meets the same fault, if any: one report is enough.
-    faults.into_iter().next().map_or(Ok(results), Err)
+    let tasks = cut(plan, &mut results, batch, chunk);
+    spread(tasks, threads, || Buffers::new(plan), |own, task| run_task(plan, own, inputs, task))?;
+    Ok(results)
 }
 
 pub(super) fn run_in(
@@ -70,7 +49,7 @@ pub(super) fn run_in(
 ) -> Result<Vec<Vec<f32>>, Diagnostics> {
     check(plan, inputs, batch)?;
     let mut results = buffers(plan, batch);
-    for task in tasks(plan, &mut results, batch, plan.chunk) {
+    for task in cut(plan, &mut results, batch, plan.chunk) {
         run_task(plan, workspace, inputs, task)?;
     }
     Ok(results)
@@ -80,20 +59,9 @@ fn buffers(plan: &FloatPlan, batch: usize) -> Vec<Vec<f32>> {
     plan.outputs.iter().map(|o| vec![0.0; o.1 * batch]).collect()
 }
 
-fn tasks<'o>(plan: &FloatPlan, results: &'o mut [Vec<f32>], batch: usize, chunk: usize) -> Vec<Task<'o>> {
-    let mut rest: Vec<&mut [f32]> = results.iter_mut().map(Vec::as_mut_slice).collect();
-    let starts = (0..batch).step_by(chunk);
-    starts
-        .map(|start| {
-            let count = chunk.min(batch - start);
-            let outputs = rest.iter_mut().zip(&plan.outputs).map(|(rest, o)| {
-                let (head, tail) = std::mem::take(rest).split_at_mut(o.1 * count);
-                *rest = tail;
-                head
-            });
-            Task { start, count, outputs: outputs.collect() }
-        })
-        .collect()
+fn cut<'o>(plan: &FloatPlan, results: &'o mut [Vec<f32>], batch: usize, chunk: usize) -> Vec<Task<'o, f32>> {
+    let sizes: Vec<usize> = plan.outputs.iter().map(|o| o.1).collect();
+    tasks(results.iter_mut().map(Vec::as_mut_slice).collect(), &sizes, batch, chunk)
 }
 
 fn check(plan: &FloatPlan, inputs: &[&[f32]], batch: usize) -> Result<(), Diagnostics> {
@@ -116,7 +84,7 @@ fn run_task(
     plan: &FloatPlan,
     workspace: &mut Buffers,
     inputs: &[&[f32]],
-    task: Task,
+    task: Task<f32>,
 ) -> Result<(), Diagnostics> {
     let Buffers { local, shared, scratch } = workspace;
     let chunk = Chunk { plan, inputs, start: task.start };

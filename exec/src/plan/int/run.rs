@@ -2,6 +2,7 @@
 
 use super::super::arena::Halves;
 use super::super::kernel_fault;
+use super::super::schedule::{Task, shares, spread, tasks};
 use super::super::step::Place;
 use super::step::{Segment, Source, Step};
 use super::{Bytes, IntPlan};
@@ -28,43 +29,21 @@ impl Buffers {
     }
 }
 
-/// Samples `start..start + count`, and where their outputs go.
-struct Task<'o> {
-    start: usize,
-    count: usize,
-    outputs: Vec<&'o mut [u8]>,
-}
-
 pub(in super::super) fn run(
     plan: &IntPlan,
     inputs: &[Bytes],
     batch: usize,
     threads: usize,
 ) -> Result<Results, Diagnostics> {
-    let chunk = plan.chunk.min(batch.div_ceil(threads.max(1))).max(1);
-    let threads = threads.clamp(1, batch.div_ceil(chunk).max(1));
+    let (chunk, threads) = shares(plan.chunk, batch, threads);
     if threads == 1 {
         return run_in(plan, &mut Buffers::new(plan), inputs, batch);
     }
     check(plan, inputs, batch)?;
     let mut results = results(plan, batch);
-    let mut queues: Vec<Vec<Task>> = (0..threads).map(|_| Vec::new()).collect();
-    for (i, task) in tasks(plan, &mut results, batch, chunk).into_iter().enumerate() {
-        queues[i % threads].push(task);
-    }
-    let faults: Vec<Diagnostics> = std::thread::scope(|scope| {
-        let work = |queue: Vec<Task>| {
-            let mut buffers = Buffers::new(plan);
-            queue.into_iter().try_for_each(|task| run_task(plan, &mut buffers, inputs, task))
-        };
-        let handles: Vec<_> = queues.into_iter().map(|queue| scope.spawn(move || work(queue))).collect();
-        handles
-            .into_iter()
-            .filter_map(|h| h.join().unwrap_or_else(|p| std::panic::resume_unwind(p)).err())
-            .collect()
-    });
-    // Threads may meet the same fault: one report is enough.
-    faults.into_iter().next().map_or(Ok(results), Err)
+    let tasks = cut(plan, &mut results, batch, chunk);
+    spread(tasks, threads, || Buffers::new(plan), |own, task| run_task(plan, own, inputs, task))?;
+    Ok(results)
 }
 
 pub(in super::super) fn run_in(
@@ -75,7 +54,7 @@ pub(in super::super) fn run_in(
 ) -> Result<Results, Diagnostics> {
     check(plan, inputs, batch)?;
     let mut results = results(plan, batch);
-    for task in tasks(plan, &mut results, batch, plan.chunk) {
+    for task in cut(plan, &mut results, batch, plan.chunk) {
         run_task(plan, buffers, inputs, task)?;
     }
     Ok(results)
@@ -90,20 +69,9 @@ fn results(plan: &IntPlan, batch: usize) -> Results {
     Results(output_sizes(plan).map(|n| AlignedBytes::zeroed(n * batch)).collect())
 }
 
-fn tasks<'o>(plan: &IntPlan, results: &'o mut Results, batch: usize, chunk: usize) -> Vec<Task<'o>> {
-    let mut rest: Vec<&mut [u8]> = results.0.iter_mut().map(|r| &mut **r).collect();
-    (0..batch)
-        .step_by(chunk)
-        .map(|start| {
-            let count = chunk.min(batch - start);
-            let outputs = rest.iter_mut().zip(output_sizes(plan)).map(|(rest, n)| {
-                let (head, tail) = std::mem::take(rest).split_at_mut(n * count);
-                *rest = tail;
-                head
-            });
-            Task { start, count, outputs: outputs.collect() }
-        })
-        .collect()
+fn cut<'o>(plan: &IntPlan, results: &'o mut Results, batch: usize, chunk: usize) -> Vec<Task<'o, u8>> {
+    let sizes: Vec<usize> = output_sizes(plan).collect();
+    tasks(results.0.iter_mut().map(|r| &mut **r).collect(), &sizes, batch, chunk)
 }
 
 fn check(plan: &IntPlan, inputs: &[Bytes], batch: usize) -> Result<(), Diagnostics> {
@@ -123,7 +91,12 @@ fn check(plan: &IntPlan, inputs: &[Bytes], batch: usize) -> Result<(), Diagnosti
     found.into_result(())
 }
 
-fn run_task(plan: &IntPlan, buffers: &mut Buffers, inputs: &[Bytes], task: Task) -> Result<(), Diagnostics> {
+fn run_task(
+    plan: &IntPlan,
+    buffers: &mut Buffers,
+    inputs: &[Bytes],
+    task: Task<u8>,
+) -> Result<(), Diagnostics> {
     let Buffers { local, shared, scratch } = buffers;
     let chunk = Chunk { plan, inputs, start: task.start };
     for segment in &plan.segments {

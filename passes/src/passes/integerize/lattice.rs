@@ -26,6 +26,9 @@ pub enum Base {
     },
 }
 
+/// The greatest magnitude of codes that are worked with: 48 bits.
+const LIMIT: i64 = 1 << 48;
+
 /// The entry of a list of one, or of one per channel.
 fn at<T: Copy>(list: &[T], channel: usize) -> T {
     list[if list.len() == 1 { 0 } else { channel }]
@@ -118,6 +121,11 @@ impl Lattice {
     pub fn channels(&self) -> usize {
         let ranges = self.range.len();
         self.funcs().map(Func::channels).fold(self.base.channels().max(ranges), usize::max)
+    }
+
+    /// Whether sums and differences of its codes, and their products with a zero point, fit 64 bits with room to spare.
+    pub fn is_narrow(&self) -> bool {
+        self.range.iter().all(|&(lo, hi)| lo >= -LIMIT && hi <= LIMIT)
     }
 
     /// Bits of a register that holds every code.

@@ -52,7 +52,9 @@ impl Weight {
             };
             whole &= z.fract() == 0.0 && z.abs() < 1e9;
             let scale = scale.as_f32().map_or(0.0, |v| f64::from(v[offset(scale, index)]));
-            elements.push((index[axis], scale, q.data.code(i).unwrap_or(0) - z as i64));
+            let code = q.data.code(i).unwrap_or(0).checked_sub(z as i64);
+            whole &= code.is_some();
+            elements.push((index[axis], scale, code.unwrap_or(0)));
         });
         if !whole {
             return None;
@@ -94,7 +96,9 @@ impl Integerizer<'_> {
     /// A value that is codes with one scale and one zero point, and nothing else; moves that were put off are made.
     pub fn plain(&mut self, value: ValueId, node: &Node) -> Result<Option<(Lattice, f64, i64)>, Diagnostic> {
         let Some(mut lattice) = self.lattice(value).cloned() else { return Ok(None) };
-        let Some((scale, zero)) = lattice.base.plain() else { return Ok(None) };
+        let Some((scale, zero)) = lattice.base.plain().filter(|_| lattice.is_narrow()) else {
+            return Ok(None);
+        };
         // A ReLU of codes whose 0 is 0 is a ReLU of the codes.
         let fits = |s: &Step| match s {
             Step::Move(op) => scale > 0.0 || !matches!(op, Op::MaxPool(_)),
@@ -242,10 +246,8 @@ impl Integerizer<'_> {
         let code = self.patch.node(op, &[x.code, ones], &name, &node.origin)?;
         let taps = pool.window.taps() as i64;
         let (lo, hi) = x.range_of(0);
-        let range = (
-            if padded { (lo * taps).min(0) } else { lo * taps },
-            if padded { (hi * taps).max(0) } else { hi * taps },
-        );
+        let (Some(lo), Some(hi)) = (lo.checked_mul(taps), hi.checked_mul(taps)) else { return Ok(None) };
+        let range = if padded { (lo.min(0), hi.max(0)) } else { (lo, hi) };
         let base = Base::Sum { scale: vec![scale / taps as f64], bias: vec![-scale * zero as f64] };
         Ok(Some(Lattice { code, range: vec![range], base, steps: Vec::new() }))
     }

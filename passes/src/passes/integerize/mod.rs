@@ -78,6 +78,9 @@ impl Pass for Integerize {
     }
 }
 
+/// Bits of the widest codes that a quantizer may make.
+const WIDEST: u32 = 32;
+
 /// The work under way.
 pub(in crate::passes::integerize) struct Integerizer<'g> {
     graph: &'g Graph,
@@ -356,6 +359,9 @@ impl<'g> Integerizer<'g> {
         to: &unfloat_ir::ElemType,
         node: &Node,
     ) -> Result<Option<ValueId>, Diagnostic> {
+        if !lattice.is_narrow() || to.bits() > WIDEST {
+            return Ok(None);
+        }
         let Some(lattice) = self.settled(lattice, quantizer, node)? else { return Ok(None) };
         let moves: Vec<Op> = lattice
             .steps

@@ -65,7 +65,8 @@ impl Integerizer<'_> {
             let Step::Func(last) = last else { return Ok(None) };
             return self.curve_shown(&front, &last, node);
         }
-        let Some((codes, _)) = self.narrowed(lattice, node)? else { return Ok(None) };
+        let Some((codes, scale)) = self.narrowed(lattice, node)? else { return Ok(None) };
+        self.certify(node, "codes of 16 bits", &codes, 0, scale / 2.0);
         self.dequantize(codes.code, &codes.base, node).map(Some)
     }
 
@@ -93,16 +94,20 @@ impl Integerizer<'_> {
         let Some(entries) = super::lattice::evaluate(&curve.base, &[last, &quantizer], 1, &all) else {
             return Ok(None);
         };
+        // Half a step of the argument, and half a step of the result.
+        let steepest = entries.windows(2).map(|w| w[0].abs_diff(w[1])).max().unwrap_or(0);
+        let bound = f64::from(scale) * (steepest as f64 + 1.0) / 2.0;
         let ty = unfloat_ir::TensorType::new(ElemType::Int(int), [entries.len()], Layout::anonymous(1));
         let name = self.name(node, "codes");
         let table = self.patch.constant(&format!("{name}.table"), Tensor::codes(ty, entries));
         let value = self.patch.node(unfloat_ir::ops::Lookup, &[codes.code, table], &name, &node.origin)?;
-        self.certify(node, "lookup behind 16 bits", &codes, all.len() as u64, f64::from(scale) / 2.0);
+        self.certify(node, "lookup behind 16 bits", &codes, all.len() as u64, bound);
         let base = Base::Codes { scale: vec![scale], zero: vec![0.0] };
         self.dequantize(value, &base, node).map(Some)
     }
 
-    fn certify(&mut self, node: &Node, form: &str, lattice: &Lattice, points: u64, bound: f64) {
+    /// An entry of the certificate for a result that has a bound.
+    pub fn certify(&mut self, node: &Node, form: &str, lattice: &Lattice, points: u64, bound: f64) {
         self.folds.push(Fold {
             value: self.graph.value(node.output).name.clone(),
             layer: node.origin.layer.to_string(),

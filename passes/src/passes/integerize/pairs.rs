@@ -115,20 +115,34 @@ impl Integerizer<'_> {
             sides: [(a.base.clone(), ra, units.0), (b.base.clone(), rb, units.1)],
             zeros: [za, zb],
         };
-        let corners = [(ra.0, rb.0), (ra.0, rb.1), (ra.1, rb.0), (ra.1, rb.1)];
+        // In 128 bits: every intermediate number must fit the type that is chosen.
         let wide = |v: i64, m: i64| i128::from(v) * i128::from(m);
-        let sum = |&(x, y): &(i64, i64)| match f {
-            Binary::Mul => i128::from(x - za) * i128::from(y - zb),
+        let apart = |v: i64, zero: i64| i128::from(v) - i128::from(zero);
+        let mut all = vec![ra.0.into(), ra.1.into(), rb.0.into(), rb.1.into()];
+        if f == Binary::Mul {
+            all.extend([
+                za.into(),
+                zb.into(),
+                apart(ra.0, za),
+                apart(ra.1, za),
+                apart(rb.0, zb),
+                apart(rb.1, zb),
+            ]);
+        } else {
+            all.extend([units.0, units.1].map(i128::from));
+            all.extend([wide(ra.0, units.0), wide(ra.1, units.0), wide(rb.0, units.1), wide(rb.1, units.1)]);
+        }
+        let corners = [(ra.0, rb.0), (ra.0, rb.1), (ra.1, rb.0), (ra.1, rb.1)];
+        let sums = corners.map(|(x, y)| match f {
+            Binary::Mul => apart(x, za) * apart(y, zb),
             _ => wide(x, units.0) + wide(y, units.1),
-        };
-        let ends = (corners.iter().map(sum).min(), corners.iter().map(sum).max());
-        let (Some(lo), Some(hi)) = ends else { return Ok(None) };
-        let (Ok(lo), Ok(hi)) = (i64::try_from(lo), i64::try_from(hi)) else { return Ok(None) };
-        // Every intermediate number fits the type too.
-        let parts = [ra.0, ra.1, rb.0, rb.1, za, zb, ra.0 - za, ra.1 - za, rb.0 - zb, rb.1 - zb];
-        let products = [ra.0 * units.0, ra.1 * units.0, rb.0 * units.1, rb.1 * units.1, units.0, units.1];
-        let all = parts.iter().chain(if f == Binary::Mul { &[] } else { &products[..] });
-        let (least, greatest) = all.fold((lo, hi), |(l, h), &v| (l.min(v), h.max(v)));
+        });
+        let hull = |v: &[i128], start: (i128, i128)| v.iter().fold(start, |(l, h), &x| (l.min(x), h.max(x)));
+        let ends = hull(&sums, (sums[0], sums[0]));
+        let (least, greatest) = hull(&all, ends);
+        let narrow = |v: i128| i64::try_from(v).ok();
+        let (Some(lo), Some(hi)) = (narrow(ends.0), narrow(ends.1)) else { return Ok(None) };
+        let (Some(least), Some(greatest)) = (narrow(least), narrow(greatest)) else { return Ok(None) };
         let elem = ElemType::Int(IntType::covering(least, greatest));
         let op = if f == Binary::Mul { Binary::Mul } else { Binary::Add };
         let side = |this: &mut Self, code: ValueId, units: i64, zero: i64| -> Result<ValueId, Diagnostic> {

@@ -9,7 +9,8 @@
 //! Accumulators whose channels have scales or biases of their own are brought to one fine grid first.
 //!
 //! Every step is monotone, so no two classes change places; equal codes say that the two are closer than the bound, which
-//! goes into the certificate. Left alone: logarithms, other axes, more than 2^16 classes.
+//! goes into the certificate. Left alone: logarithms, other axes, more than 2^16 classes, accumulators that can be so large
+//! that no grid holds them finely enough.
 
 use super::Integerizer;
 use super::function::{Clamped, Func};
@@ -27,6 +28,8 @@ const BITS: i32 = 16;
 const MAX_ENTRIES: i64 = 1 << 12;
 /// From this difference on `2^16 · exp(−d)` is less than a half: `17 · ln 2`, rounded up.
 const REACH: f64 = 12.0;
+/// The greatest error of an operand that a softmax takes: two operands off by that move a result by 0.0005 at most.
+const COARSEST: f64 = 1.0 / 1024.0;
 /// Bits of the fine grid.
 const FINE_BITS: i32 = 26;
 
@@ -36,6 +39,10 @@ const FINE_BITS: i32 = 26;
 fn bound(classes: usize, relative: f64) -> f64 {
     let unit = (-f64::from(BITS)).exp2();
     unit * (1.5 + 0.5 * (classes as f64 + 1.0)) + relative / 2.0
+}
+
+fn arg_name(arg: &ArgReduce) -> &'static str {
+    if arg.max { "arg_max" } else { "arg_min" }
 }
 
 /// Nodes for one softmax.
@@ -93,7 +100,10 @@ impl Integerizer<'_> {
         if op.log || op.axes != [ty.rank().saturating_sub(1)] || !(1..=1 << 16).contains(&classes) {
             return Ok(None);
         }
-        let Some((x, scale)) = self.on_one_grid(node)? else { return Ok(None) };
+        let Some((x, scale, off)) = self.on_one_grid(node)? else { return Ok(None) };
+        if off > COARSEST {
+            return Ok(None);
+        }
         let (lo, hi) = x.range_of(0);
         let apart = hi - lo;
         let end = (REACH / scale).ceil();
@@ -148,7 +158,7 @@ impl Integerizer<'_> {
             accumulator_bits: IntType::covering(lo, hi).width,
             points,
             proof: Proof::Bounded,
-            bound: bound(classes, relative),
+            bound: bound(classes, relative + 2.0 * off),
             differs: None,
         });
         let base = Base::Codes { scale: vec![(-BITS as f32).exp2()], zero: vec![0.0] };
@@ -161,22 +171,29 @@ impl Integerizer<'_> {
         if !last || self.lattice(node.inputs[0]).is_none() {
             return Ok(());
         }
-        let Some((x, _)) = self.on_one_grid(node)? else { return Ok(()) };
+        let Some((x, _, off)) = self.on_one_grid(node)? else { return Ok(()) };
         let name = self.name(node, "class");
         let value = self.patch.node(arg.clone(), &[x.code], &name, &node.origin)?;
+        // Scores that are nearer to each other than twice the bound may change places.
+        self.certify(node, arg_name(arg), &x, 0, off);
         self.patch.replace(node.output, value)?;
         self.replaced.insert(node.output, value);
         self.count += 1;
         Ok(())
     }
 
-    /// The operand as integers of one scale.
-    fn on_one_grid(&mut self, node: &Node) -> Result<Option<(Lattice, f64)>, Diagnostic> {
+    /// The operand as integers of one scale, and how far an element may be off by that.
+    fn on_one_grid(&mut self, node: &Node) -> Result<Option<(Lattice, f64, f64)>, Diagnostic> {
         if let Some((x, scale, _)) = self.plain(node.inputs[0], node)? {
-            return Ok((scale > 0.0).then_some((x, scale)));
+            return Ok((scale > 0.0).then_some((x, scale, 0.0)));
         }
-        let Some(lattice) = self.lattice(node.inputs[0]).cloned() else { return Ok(None) };
-        let Some(base) = super::outputs::straight(&lattice) else { return self.narrowed(&lattice, node) };
+        let Some(lattice) = self.lattice(node.inputs[0]).filter(|l| l.is_narrow()).cloned() else {
+            return Ok(None);
+        };
+        let Some(base) = super::outputs::straight(&lattice) else {
+            let codes = self.narrowed(&lattice, node)?;
+            return Ok(codes.map(|(x, scale)| (x, scale, scale / 2.0)));
+        };
         let lattice = Lattice { base, steps: Vec::new(), ..lattice };
         let channels = lattice.channels();
         let end = |c: usize| {
@@ -188,7 +205,7 @@ impl Integerizer<'_> {
         let Some(value) = self.regridded(&lattice, grid, node)? else { return Ok(None) };
         let reach = (1i64 << FINE_BITS) + 1;
         let base = Base::Sum { scale: vec![grid], bias: vec![0.0] };
-        Ok(Some((Lattice { code: value, range: vec![(-reach, reach)], base, steps: Vec::new() }, grid)))
+        Ok(Some((Lattice { code: value, range: vec![(-reach, reach)], base, steps: Vec::new() }, grid, grid)))
     }
 
     /// Sums with scales and biases of their own as 32-bit integers on one grid.

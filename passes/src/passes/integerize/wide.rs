@@ -166,11 +166,12 @@ impl Integerizer<'_> {
 /// The nearest numbers that a machine holds, and by how many codes a quotient may be off.
 pub fn nearest(line: &Clamped, range: (i64, i64)) -> Option<(Multiply, f64)> {
     let greatest = range.0.unsigned_abs().max(range.1.unsigned_abs()).max(1) as f64;
-    if line.a == 0.0 || !line.a.is_finite() || !line.b.is_finite() {
+    if !line.a.is_finite() || !line.b.is_finite() {
         return None;
     }
     let room = MULTIPLIER_BITS.min(PRODUCT_BITS - 1.0 - greatest.log2());
-    let by_slope = room - line.a.abs().log2();
+    // A channel whose factor is 0 is a constant: only the offset has a say.
+    let by_slope = room - line.a.abs().max(1e-300).log2();
     let by_offset = PRODUCT_BITS - 1.0 - line.b.abs().max(1e-300).log2();
     let shift = by_slope.min(by_offset).floor().clamp(0.0, f64::from(Requantize::MAX_SHIFT));
     let (multiplier, addend) = ((line.a * shift.exp2()).round(), (line.b * shift.exp2()).round());
@@ -195,7 +196,7 @@ mod tests {
             overflow: Overflow::Saturate,
             narrow: false,
         };
-        for (a, b) in [(0.001234, 17.3), (-1.7e-6, -3.0), (0.37, 0.0), (13.7, -1e4)] {
+        for (a, b) in [(0.001234, 17.3), (-1.7e-6, -3.0), (0.37, 0.0), (13.7, -1e4), (0.0, 0.1)] {
             let line = Clamped { a, b, lo: f64::NEG_INFINITY, hi: f64::INFINITY };
             let range = (-(1 << 24), 1 << 24);
             let (m, off) = nearest(&line, range).unwrap();
