@@ -10,6 +10,8 @@ use crate::recipe::Method;
 const KL_BINS: usize = 2048;
 /// Ranges that [`Method::Mse`] tries.
 const MSE_STEPS: usize = 256;
+/// Of the elements that are not 0, the part that [`Method::Kl`] may leave beyond the range. For a bell this is 3.3 σ.
+const KL_BEYOND: f64 = 0.001;
 
 /// The magnitude that code `top` is to stand for. Never more than the greatest magnitude that was seen.
 pub fn range(observed: &Observed, top: i64, method: Method) -> f64 {
@@ -59,10 +61,14 @@ fn mse(bins: &[u64], width: f64, most: f64, top: f64) -> f64 {
 /// inference with TensorRT, GTC 2017): what lies beyond the range is counted in
 /// its last bin that is not empty, and each level spreads what falls
 /// to it evenly over the bins that are not empty. Zeros do not count.
+///
+/// A level cannot spread a spike (what a blank background gives behind a convolution), so spikes speak for ranges whose levels are
+/// single bins, however much lies beyond. Ranges that leave more than [`KL_BEYOND`] beyond them are not taken.
 fn kl(bins: &[u64], width: f64, levels: usize) -> f64 {
     let joined = bins.len().div_ceil(KL_BINS);
     let mut bins: Vec<f64> = bins.chunks(joined).map(|c| c.iter().sum::<u64>() as f64).collect();
     let width = width * joined as f64;
+    let allowed = bins.iter().skip(1).sum::<f64>() * KL_BEYOND;
     // Zeros have a code of their own at any range. Behind a ReLU they are so many that they would decide alone.
     if let [zeros, next, ..] = bins.as_mut_slice() {
         *zeros = *next;
@@ -71,7 +77,7 @@ fn kl(bins: &[u64], width: f64, levels: usize) -> f64 {
         bins.iter().rev().scan(0.0, |sum, n| Some(std::mem::replace(sum, *sum + n))).collect();
     beyond.reverse();
     let mut best = (f64::INFINITY, bins.len());
-    for end in levels.min(bins.len())..=bins.len() {
+    for end in (levels.min(bins.len())..=bins.len()).filter(|end| beyond[end - 1] <= allowed) {
         let divergence = divergence(&bins[..end], beyond[end - 1], levels);
         if divergence < best.0 {
             best = (divergence, end);
@@ -164,6 +170,17 @@ mod tests {
         with.resize(values.len() * 8, 0.0);
         let [a, b] = [values, with].map(|v| range(&observed(&v), 255, Method::Kl));
         assert!((a - b).abs() < 0.3, "{a} {b}");
+    }
+
+    /// What a blank background gives behind a convolution, one spike per channel.
+    #[test]
+    fn divergence_is_not_misled_by_spikes() {
+        let mut values: Vec<f32> = long_tailed().iter().map(|v| v.abs() * 2.0).filter(|v| *v < 8.0).collect();
+        for spike in [0.013, 0.171, 0.3333, 0.52] {
+            values.resize(values.len() + 200_000, spike);
+        }
+        let range = range(&observed(&values), 255, Method::Kl);
+        assert!(range > 4.0, "{range}: a twentieth of what is no spike is beyond");
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! Layers over codes: exact sums of products.
 //!
 //! In: a convolution, transposed convolution, dense layer or matrix product of a value with one scale and one zero point
-//! and a quantized constant with a scale per output channel (or a second such value, for a matrix product); a mean or a
-//! sum over windows or axes. Out: the node over the codes, and what its sums mean: `scale · sum + bias`. The zero point
-//! `z` of the input is part of the bias, `−scale · z · Σw`; where cells are padded, they are padded with `z`. The source's
+//! and a quantized constant with a scale per output channel (or a second such value, for a matrix product). Out: the node
+//! over the codes, and what its sums mean: `scale · sum + bias`. The zero point `z` of the input is part of the bias, `−scale · z · Σw`; where cells are padded, they are padded with `z`. The source's
 //! bias stays a number of the base: it needs no grid. Left alone: weights that are floats, scales per input channel.
 
 use super::Integerizer;
 use super::function::constant;
 use super::lattice::{Base, Lattice, Step};
 use unfloat_ir::accumulator;
-use unfloat_ir::ops::{AvgPool, Cast, Conv, Pad, PadMode, Reduce, ReduceFn, Unary};
+use unfloat_ir::ops::{Cast, Conv, Pad, PadMode, Unary};
 use unfloat_ir::tensor::for_each_index;
 use unfloat_ir::{Diagnostic, ElemType, Graph, IntType, Node, Op, Tensor, TensorType, ValueId};
 
@@ -215,68 +214,6 @@ impl Integerizer<'_> {
         let range = self.patch.ty(code).elem.code_range();
         let base = Base::Sum { scale: vec![scale * other], bias: vec![0.0] };
         Ok(range.map(|r| Lattice { code, range: vec![r], base, steps: Vec::new() }))
-    }
-
-    /// Means and sums over windows or axes.
-    pub fn mean(&mut self, node: &Node) -> Result<Option<Lattice>, Diagnostic> {
-        match &node.op {
-            Op::AvgPool(pool) => self.average(node, pool),
-            Op::Reduce(reduce) => self.reduced(node, reduce),
-            _ => Ok(None),
-        }
-    }
-
-    /// A mean over windows is a depthwise convolution with ones.
-    fn average(&mut self, node: &Node, pool: &AvgPool) -> Result<Option<Lattice>, Diagnostic> {
-        let Some((x, scale, zero)) = self.plain(node.inputs[0], node)? else { return Ok(None) };
-        let padded = pool.window.is_padded();
-        if padded && (zero != 0 || !pool.count_include_pad) {
-            return Ok(None);
-        }
-        let channels = self.graph.ty(node.output).shape.last().copied().unwrap_or(0);
-        let op = Conv { window: pool.window.clone(), groups: channels };
-        let shape = [&[channels], &pool.window.kernel[..], &[1]].concat();
-        let layout = unfloat_ir::Layout::weight(pool.window.rank());
-        let ones = Tensor::codes(
-            TensorType::new(ElemType::Bit, shape, layout),
-            vec![1; channels * pool.window.taps()],
-        );
-        let ones = self.patch.constant(&self.name(node, "ones"), ones);
-        let name = self.name(node, "sums");
-        let code = self.patch.node(op, &[x.code, ones], &name, &node.origin)?;
-        let taps = pool.window.taps() as i64;
-        let (lo, hi) = x.range_of(0);
-        let (Some(lo), Some(hi)) = (lo.checked_mul(taps), hi.checked_mul(taps)) else { return Ok(None) };
-        let range = if padded { (lo.min(0), hi.max(0)) } else { (lo, hi) };
-        let base = Base::Sum { scale: vec![scale / taps as f64], bias: vec![-scale * zero as f64] };
-        Ok(Some(Lattice { code, range: vec![range], base, steps: Vec::new() }))
-    }
-
-    fn reduced(&mut self, node: &Node, reduce: &Reduce) -> Result<Option<Lattice>, Diagnostic> {
-        let Some((x, scale, zero)) = self.plain(node.inputs[0], node)? else { return Ok(None) };
-        let shape = &self.graph.ty(node.inputs[0]).shape;
-        let cells: i64 = reduce.axes.iter().map(|&a| shape[a] as i64).product();
-        let (lo, hi) = x.range_of(0);
-        let ends = (lo.checked_mul(cells), hi.checked_mul(cells));
-        let (Some(lo), Some(hi), true) = (ends.0, ends.1, cells > 0) else { return Ok(None) };
-        let (factor, offset) = match reduce.f {
-            ReduceFn::Mean => (1.0 / cells as f64, -scale * zero as f64),
-            ReduceFn::Sum => (1.0, -scale * zero as f64 * cells as f64),
-            ReduceFn::Max | ReduceFn::Min if scale > 0.0 => {
-                let name = self.name(node, "codes");
-                let code = self.int(x.code, &name, node)?;
-                let code = self.patch.node(reduce.clone(), &[code], &name, &node.origin)?;
-                return Ok(Some(Lattice { code, ..x }));
-            }
-            _ => return Ok(None),
-        };
-        let to = ElemType::Int(IntType::covering(lo.min(x.range_of(0).0), hi.max(x.range_of(0).1)));
-        let name = self.name(node, "sums");
-        let wide = self.patch.node(Cast { to }, &[x.code], &name, &node.origin)?;
-        let op = Reduce { f: ReduceFn::Sum, axes: reduce.axes.clone(), keep: reduce.keep };
-        let code = self.patch.node(op, &[wide], &name, &node.origin)?;
-        let base = Base::Sum { scale: vec![scale * factor], bias: vec![offset] };
-        Ok(Some(Lattice { code, range: vec![(lo, hi)], base, steps: Vec::new() }))
     }
 
     /// A code as an `Int`, for ops that take no other integers.

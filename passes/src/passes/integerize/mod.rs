@@ -6,7 +6,7 @@
 //!
 //! * convolutions, dense layers and matrix products over codes make exact sums ([`linear`]), with the zero point as part of
 //!   the sum's offset;
-//! * sums, differences and products of two quantized values become sums on one grid ([`pairs`]); means become sums;
+//! * sums, differences and products of two quantized values become sums on one grid ([`pairs`]); means become sums ([`means`]);
 //! * everything from there to the quantizer (scale, bias, batch normalisation, activation, rounding, clamping) is a step
 //!   function of an integer ([`lattice`], [`function`], [`steps`]), found from the source's own arithmetic and proved for
 //!   every value of the accumulator, and becomes thresholds, a multiplication with a shift, or a table ([`realise`]);
@@ -23,6 +23,7 @@
 mod function;
 mod lattice;
 mod linear;
+mod means;
 mod multiply;
 mod outputs;
 mod pairs;
