@@ -172,7 +172,7 @@ fn run_pass(
     let evidence = match (change.is_none(), options.validate) {
         (true, _) => Evidence::Unchanged,
         (false, false) => Evidence::Skipped,
-        (false, true) => validate(info, before, graph, &effort)?,
+        (false, true) => validate(info, before, graph, &folds, &effort)?,
     };
     if let Evidence::Sampled { noise: Some(noise), worst, .. } = &evidence {
         warnings.push(ill_conditioned(before, info.name, worst, *noise));

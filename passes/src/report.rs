@@ -64,6 +64,9 @@ pub struct Fold {
     /// How far a result may be from that of the source's formula in real numbers, before it is rounded: in codes, or,
     /// for a softmax and for an output, in its own unit. 0 where results are equal.
     pub bound: f64,
+    /// Whether the source's own arithmetic computes the formula to the last bit, as it does where scales are powers of two.
+    /// Else its sums are rounded on the way: beside a step that may make one code of difference.
+    pub exact: bool,
     /// For an accumulator over two quantized values: how it compares with the source's own sum, for every pair of codes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<Differs>,

@@ -10,6 +10,9 @@
 //!   the greatest magnitude of the value's elements for the same sample.
 //! * [`Claim::Lossy`]: as `Within`, without a limit.
 //!
+//! What a pass says of single values ([`Fold`]) is held to that: those that are equal by its own words must be equal, bounds
+//! replace the limit where they are greater (`allowance`).
+//!
 //! Some networks amplify rounding so much that two right computations differ by more than any sensible limit. When
 //! a limit of `Within` is passed, the graph before is run again, a few times, with all inputs and constants moved by
 //! one unit in the last place; a value that this moves as far is not held against the pass, and the evidence says so.
@@ -18,6 +21,7 @@
 //! ReLU that none of them wakes), both sides agree whatever the weights are. The evidence names such values, and the
 //! pipeline warns of them.
 
+mod allowance;
 mod compare;
 mod evaluator;
 pub mod matching;
@@ -29,7 +33,8 @@ pub use samples::{SplitMix64, nudged, sample};
 
 use crate::analysis::{memory, perm};
 use crate::pass::{Claim, PassInfo};
-use crate::report::Evidence;
+use crate::report::{Evidence, Fold};
+use allowance::{Allowance, Allowances};
 use matching::{Matching, Pair, relate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -71,12 +76,16 @@ pub fn validate(
     info: &PassInfo,
     before: &Graph,
     after: &Graph,
+    folds: &[Fold],
     effort: &Effort,
 ) -> Result<Evidence, Diagnostics> {
     check_interface(info, before, after)?;
     match info.claim {
         Claim::Exact => exact(info, before, after, effort),
-        Claim::Within { abs, rel } => measured(info, before, after, Some((abs, rel)), effort),
+        Claim::Within { abs, rel } => {
+            let allowed = Allowances::of(before, folds, effort.evaluator);
+            measured(info, before, after, Some(((abs, rel), allowed)), effort)
+        }
         Claim::Lossy { .. } => measured(info, before, after, None, effort),
     }
 }
@@ -309,7 +318,7 @@ fn measured(
     info: &PassInfo,
     before: &Graph,
     after: &Graph,
-    limit: Option<(f64, f64)>,
+    limit: Option<((f64, f64), Allowances)>,
     effort: &Effort,
 ) -> Result<Evidence, Diagnostics> {
     let pairs = relate(before, after, false).pairs;
@@ -330,13 +339,22 @@ fn measured(
             let seen = compare(x, y, &pairs[p].order);
             tally.add(&before.value(pairs[p].before).name, &seen);
             let unit = unit(before.ty(pairs[p].before));
-            if limit.is_some_and(|(abs, rel)| seen.max_abs > (abs + rel * seen.magnitude).max(unit)) {
-                broken.push((p, s, seen));
+            if let Some(((abs, rel), allowed)) = &limit {
+                let general = (abs + rel * seen.magnitude).max(unit);
+                match allowed.of_value(pairs[p].before) {
+                    Some(Allowance::Equal) if seen.max_abs > 0.0 => {
+                        return Err(violation(info, before, &pairs[p], &seen, Some(0.0), s).into());
+                    }
+                    Some(Allowance::Equal) => {}
+                    Some(Allowance::AtLeast(bound)) if seen.max_abs <= bound => {}
+                    _ if seen.max_abs > general => broken.push((p, s, seen)),
+                    _ => {}
+                }
             }
         }
     }
     let noise = match limit {
-        Some(limit) if !broken.is_empty() => {
+        Some((limit, _)) if !broken.is_empty() => {
             Some(excuse(info, before, &pairs, &first, broken, limit, effort)?)
         }
         _ => None,

@@ -83,18 +83,52 @@ impl Func {
         (scale > 0.0).then(|| Func { op: op.into(), operands: vec![None, scalar(scale), scalar(0.0)] })
     }
 
-    /// The product with a number.
-    pub fn scaling(factor: f32) -> Func {
-        let factor = Tensor::f32([], Layout::anonymous(0), vec![factor]);
-        Func { op: Binary::Mul.into(), operands: vec![None, Some(factor)] }
+    /// The maximum or the minimum of the argument and its product with something, if it is that: the other function, and
+    /// which of the two.
+    pub fn bent(&self) -> Option<(Func, Binary)> {
+        let (slopes, operand) = match (&self.op, self.operands.get(1)) {
+            (Op::Unary(Unary::LeakyRelu { alpha }), _) => (vec![*alpha], None),
+            (Op::Unary(Unary::Abs), _) => (vec![-1.0], None),
+            (Op::Binary(Binary::Prelu), Some(Some(t))) => (t.as_f32()?.to_vec(), Some(t.clone())),
+            _ => return None,
+        };
+        let which = match slopes {
+            s if s.iter().all(|a| *a <= 1.0) => Binary::Max,
+            s if s.iter().all(|a| (1.0..=f32::MAX).contains(a)) => Binary::Min,
+            _ => return None,
+        };
+        let slope = match (&self.op, operand) {
+            (_, Some(slopes)) => slopes,
+            (Op::Unary(Unary::LeakyRelu { alpha }), _) => Tensor::f32([], Layout::anonymous(0), vec![*alpha]),
+            _ => Tensor::f32([], Layout::anonymous(0), vec![-1.0]),
+        };
+        Some((Func { op: Binary::Mul.into(), operands: vec![None, Some(slope)] }, which))
     }
 
-    /// The slope of a leaky ReLU below 0, where it is the greater of two lines.
-    pub fn leaky(&self) -> Option<f32> {
+    /// What never leaves these bounds.
+    pub fn clip(lo: f32, hi: f32) -> Func {
+        Func { op: Unary::Clip { lo, hi }.into(), operands: vec![None] }
+    }
+
+    /// Beyond which magnitude a curve is flat to 16 bits.
+    pub fn reach(&self) -> Option<f32> {
         match self.op {
-            Op::Unary(Unary::LeakyRelu { alpha }) if (0.0..=1.0).contains(&alpha) => Some(alpha),
+            Op::Unary(Unary::Sigmoid) => Some(12.0),
+            Op::Unary(Unary::Tanh) => Some(6.0),
             _ => None,
         }
+    }
+
+    /// Whether numbers inside its bounds stay what they are.
+    pub fn only_bounds(&self) -> bool {
+        matches!(self.op, Op::Unary(Unary::Relu | Unary::Clip { .. }))
+    }
+
+    /// The quantizer with another type and another overflow.
+    pub fn retyped(&self, to: IntType, overflow: Overflow) -> Option<Func> {
+        let Op::Quantize(q) = &self.op else { return None };
+        let q = Quantize { to: ElemType::Int(to), narrow: false, overflow, ..q.clone() };
+        Some(Func { op: q.into(), operands: self.operands.clone() })
     }
 
     /// Whether it is `max(x, 0)`.
@@ -139,6 +173,7 @@ impl Func {
                 (Binary::Sub, None, Some(_)) => rising(),
                 (Binary::Sub, Some(_), None) => Some(vec![Trend::Falling]),
                 (Binary::Mul, Some(c), None) | (Binary::Mul | Binary::Div, None, Some(c)) => Some(by(c)),
+                (Binary::Prelu, None, Some(c)) if c.iter().all(|&c| c >= 0.0) => rising(),
                 _ => None,
             },
             Op::BatchNorm(_) => constant(1).map(by),
@@ -172,7 +207,7 @@ impl Func {
     pub fn affine(&self, channels: usize) -> Option<Vec<Clamped>> {
         let at = |i: usize, c: usize| {
             let v = self.operands.get(i)?.as_ref()?.as_f32()?;
-            v.get(if v.len() == 1 { 0 } else { c }).map(|&x| f64::from(x))
+            v.get(if v.len() == 1 { 0 } else { c }).map(|&x| f64::from(x)).filter(|x| x.is_finite())
         };
         let line = |a: f64, b: f64| Clamped { a, b, lo: f64::NEG_INFINITY, hi: f64::INFINITY };
         let each = |c: usize| {
@@ -182,6 +217,9 @@ impl Func {
                     Clamped { lo: f64::from(*lo), hi: f64::from(*hi), ..line(1.0, 0.0) }
                 }
                 (Op::Unary(Unary::Neg), _) => line(-1.0, 0.0),
+                (Op::Unary(Unary::HardSigmoid { alpha, beta }), _) => {
+                    Clamped { a: f64::from(*alpha), b: f64::from(*beta), lo: 0.0, hi: 1.0 }
+                }
                 (Op::Binary(Binary::Add), first) => line(1.0, at(usize::from(first), c)?),
                 (Op::Binary(Binary::Sub), true) => line(1.0, -at(1, c)?),
                 (Op::Binary(Binary::Sub), false) => line(-1.0, at(0, c)?),

@@ -95,9 +95,42 @@ pub struct Lattice {
     pub base: Base,
     /// What follows.
     pub steps: Vec<Step>,
+    /// Whether base and steps are the source's own arithmetic to the last bit. Else the source rounds on the way.
+    pub exact: bool,
+    /// How far the base may be from the number that the source means, its roundings apart: what grids that are not exact do.
+    pub off: f64,
+}
+
+/// Bits of the mantissa of a number: 1 for a power of two.
+pub fn significant(v: f64) -> u32 {
+    let mantissa = v.to_bits() << 12 >> 12 | u64::from(v.is_normal()) << 52;
+    64 - mantissa.leading_zeros() - if mantissa == 0 { 0 } else { mantissa.trailing_zeros() }
+}
+
+/// Bits of the greatest magnitude of a range.
+pub fn magnitude_bits((lo, hi): (i64, i64)) -> u32 {
+    64 - lo.unsigned_abs().max(hi.unsigned_abs()).leading_zeros()
 }
 
 impl Lattice {
+    /// What a base makes of a code, as the source does.
+    pub fn new(code: ValueId, range: Vec<(i64, i64)>, base: Base) -> Self {
+        Self { code, range, base, steps: Vec::new(), exact: true, off: 0.0 }
+    }
+
+    /// Least and greatest code of all channels.
+    pub fn hull(&self) -> (i64, i64) {
+        let hull = |a: (i64, i64), b: (i64, i64)| (a.0.min(b.0), a.1.max(b.1));
+        self.range.iter().copied().reduce(hull).unwrap_or((0, 0))
+    }
+
+    /// Whether the float of each code less its zero point is the exact product with the scale: nothing was rounded yet.
+    pub fn products_are_exact(&self, scale: f64, zero: i64) -> bool {
+        let (lo, hi) = self.hull();
+        let bits = magnitude_bits((lo.saturating_sub(zero), hi.saturating_sub(zero)));
+        self.exact && self.off == 0.0 && significant(scale) + bits <= f32::MANTISSA_DIGITS
+    }
+
     /// Whether the value is the base's own.
     pub fn is_plain(&self) -> bool {
         self.steps.is_empty()
@@ -130,8 +163,8 @@ impl Lattice {
 
     /// Bits of a register that holds every code.
     pub fn bits(&self) -> u8 {
-        let hull = self.range.iter().fold((0, 0), |(a, b), &(lo, hi)| (a.min(lo), b.max(hi)));
-        IntType::covering(hull.0, hull.1).width
+        let (lo, hi) = self.hull();
+        IntType::covering(lo.min(0), hi.max(0)).width
     }
 
     /// The range of a channel.

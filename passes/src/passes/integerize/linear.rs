@@ -7,11 +7,11 @@
 
 use super::Integerizer;
 use super::function::constant;
-use super::lattice::{Base, Lattice, Step};
+use super::lattice::{Base, Lattice, Step, magnitude_bits, significant};
 use unfloat_ir::accumulator;
 use unfloat_ir::ops::{Cast, Conv, Pad, PadMode, Unary};
 use unfloat_ir::tensor::for_each_index;
-use unfloat_ir::{Diagnostic, ElemType, Graph, IntType, Node, Op, Tensor, TensorType, ValueId};
+use unfloat_ir::{Diagnostic, ElemType, Graph, IntType, Node, Op, Tensor, ValueId};
 
 /// A constant as integers, with a scale per output channel.
 pub struct Weight {
@@ -74,6 +74,28 @@ impl Weight {
         Some(Weight { codes: Tensor::codes(q.ty.with_elem(elem), codes), scale: unit })
     }
 
+    /// Whether every weight is the exact product of its code and its scale in single precision.
+    fn is_exact(&self, x: &Lattice, scale: f64) -> bool {
+        let codes = (0..self.codes.len()).filter_map(|i| self.codes.data.code(i));
+        let (lo, hi) = codes.fold((0, 0), |(lo, hi), c| (lo.min(c), hi.max(c)));
+        let bits = magnitude_bits((lo, hi));
+        let own = self.scale.iter().all(|&s| significant(s) + bits <= f32::MANTISSA_DIGITS);
+        // Both products, and their product, as the formula has it.
+        let both = self.scale.iter().map(|s| significant(s * scale)).max().unwrap_or(0);
+        own && both + bits + magnitude_bits(x.hull()) <= f64::MANTISSA_DIGITS
+    }
+
+    /// The greatest sum of magnitudes of an output channel's weights.
+    fn reach(&self, axis: usize) -> f64 {
+        let mut sums = vec![0.0; self.scale.len()];
+        let mut i = 0;
+        for_each_index(self.codes.ty.shape.dims(), |index| {
+            sums[index[axis]] += self.codes.data.code(i).unwrap_or(0).unsigned_abs() as f64;
+            i += 1;
+        });
+        sums.iter().zip(&self.scale).map(|(s, w)| s * w.abs()).fold(0.0, f64::max)
+    }
+
     /// The sum of the integers of each output channel, times the zero point.
     fn sums(&self, axis: usize) -> Vec<f64> {
         let mut sums = vec![0.0; self.scale.len()];
@@ -84,6 +106,16 @@ impl Weight {
         });
         sums
     }
+}
+
+/// How far the sums of a product of two matrices may be off where the factors are.
+fn matrix_off(x: &Lattice, scale: f64, y: &Lattice, other: f64, inner: Option<usize>) -> f64 {
+    let greatest = |l: &Lattice, scale: f64| {
+        let (lo, hi) = l.hull();
+        lo.unsigned_abs().max(hi.unsigned_abs()) as f64 * scale.abs()
+    };
+    let each = x.off * greatest(y, other) + y.off * greatest(x, scale) + x.off * y.off;
+    if each == 0.0 { 0.0 } else { each * inner.unwrap_or(1) as f64 }
 }
 
 /// One entry where all are the same.
@@ -107,8 +139,7 @@ impl Integerizer<'_> {
             return Ok(None);
         }
         // Ranges per channel do not say which element of another order they are of.
-        let hull = lattice.range.iter().copied().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-        lattice.range = hull.into_iter().collect();
+        lattice.range = vec![lattice.hull()];
         for step in std::mem::take(&mut lattice.steps) {
             let name = self.name(node, "codes");
             lattice.code = match step {
@@ -132,6 +163,10 @@ impl Integerizer<'_> {
         let ty = self.graph.ty(node.inputs[1]);
         let axis = if matmul { ty.rank().saturating_sub(1) } else { 0 };
         let Some(weight) = Weight::of(self.graph, node.inputs[1], axis) else { return Ok(None) };
+        // Each matrix of several has sums of its own.
+        if matmul && zero != 0 && ty.shape.dims().iter().rev().skip(2).any(|&n| n != 1) {
+            return Ok(None);
+        }
         let bias = match node.inputs.get(2) {
             None => None,
             Some(&v) => match constant(self.graph, v).as_ref().and_then(Tensor::as_f32) {
@@ -140,17 +175,22 @@ impl Integerizer<'_> {
             },
         };
         let mut op = node.op.clone();
-        let mut code = x.code;
-        if zero != 0 {
-            match &mut op {
-                Op::Conv(conv) => code = self.padded(node, conv, code, zero)?,
-                // Cells that miss taps have a sum of fewer zero points.
-                Op::ConvTranspose(_) => return Ok(None),
-                _ => {}
+        let (mut code, mut codes) = (x.code, [x.range_of(0)]);
+        match &mut op {
+            Op::Conv(conv) if conv.window.is_padded() => {
+                codes = [(codes[0].0.min(zero), codes[0].1.max(zero))];
+                code = match self.padded(node, conv, code, zero)? {
+                    Some(code) => code,
+                    None => return Ok(None),
+                };
             }
+            // Cells that miss taps have a sum of fewer zero points.
+            Op::ConvTranspose(_) if zero != 0 => return Ok(None),
+            // Those of several taps or of none have sums of all that is between.
+            Op::ConvTranspose(_) => codes = [(codes[0].0.min(0), codes[0].1.max(0))],
+            _ => {}
         }
-        let codes = [x.range_of(0)];
-        let exact = accumulator::range(&op, self.patch.ty(code), &codes, &weight.codes, None);
+        let held = accumulator::range(&op, self.patch.ty(code), &codes, &weight.codes, None);
         let name = self.name(node, "weight");
         let scales: Vec<f64> = weight.scale.iter().map(|w| scale * w).collect();
         let sums = weight.sums(axis);
@@ -158,11 +198,13 @@ impl Integerizer<'_> {
             let own = bias.as_ref().map_or(0.0, |b| f64::from(b[c]));
             own - scales[c] * zero as f64 * sums[c]
         };
+        let exact = x.products_are_exact(scale, zero) && weight.is_exact(&x, scale);
+        let off = x.off * weight.reach(axis);
         let bias = shortest((0..scales.len()).map(offset).collect());
         let weight = self.patch.constant(&name, weight.codes);
         let sums = self.name(node, "sums");
         let code = self.patch.node(op, &[code, weight], &sums, &node.origin)?;
-        let range = match exact {
+        let range = match held {
             Ok(range) => range
                 .channels
                 .iter()
@@ -171,19 +213,36 @@ impl Integerizer<'_> {
             Err(_) => self.patch.ty(code).elem.code_range().map(|r| vec![r]),
         };
         let base = Base::Sum { scale: shortest(scales), bias };
-        Ok(range.map(|range| Lattice { code, range, base, steps: Vec::new() }))
+        let exact = |range: &Vec<(i64, i64)>| {
+            // What a double holds of the sum and of the bias beside it.
+            let bits = range.iter().map(|&r| magnitude_bits(r)).max().unwrap_or(0);
+            let scales = (0..base.channels()).map(|c| base.line(c).0);
+            exact && scales.map(significant).max().unwrap_or(0) + bits <= f64::MANTISSA_DIGITS
+        };
+        Ok(range.map(|range| Lattice { exact: exact(&range), off, ..Lattice::new(code, range, base.clone()) }))
     }
 
-    /// The input with cells of the zero point around it, and the convolution without padding.
+    /// The input with cells of the zero point around it, and the convolution without padding; nothing where that is no
+    /// number of a padding.
     fn padded(
         &mut self,
         node: &Node,
         conv: &mut Conv,
-        code: ValueId,
+        mut code: ValueId,
         zero: i64,
-    ) -> Result<ValueId, Diagnostic> {
-        if !conv.window.is_padded() {
-            return Ok(code);
+    ) -> Result<Option<ValueId>, Diagnostic> {
+        if zero == 0 {
+            return Ok(Some(code));
+        }
+        let elem = self.patch.ty(code).elem.clone();
+        let Some((lo, hi)) = elem.code_range() else { return Ok(None) };
+        if (zero as f32) as i64 != zero {
+            return Ok(None);
+        }
+        let name = self.name(node, "padded");
+        if !elem.has_code(zero) {
+            let to = ElemType::Int(IntType::covering(lo.min(zero), hi.max(zero)));
+            code = self.patch.node(Cast { to }, &[code], &name, &node.origin)?;
         }
         // Channels are last: the spatial axes come first.
         let ends = |v: &[usize]| [v, &[0]].concat();
@@ -194,8 +253,7 @@ impl Integerizer<'_> {
         };
         let none = vec![0; conv.window.rank()];
         (conv.window.pads_begin, conv.window.pads_end) = (none.clone(), none);
-        let name = self.name(node, "padded");
-        self.patch.node(op, &[code], &name, &node.origin)
+        self.patch.node(op, &[code], &name, &node.origin).map(Some)
     }
 
     /// The product of two matrices of codes.
@@ -213,7 +271,13 @@ impl Integerizer<'_> {
         let code = self.patch.node(node.op.clone(), &[x.code, y.code], &name, &node.origin)?;
         let range = self.patch.ty(code).elem.code_range();
         let base = Base::Sum { scale: vec![scale * other], bias: vec![0.0] };
-        Ok(range.map(|r| Lattice { code, range: vec![r], base, steps: Vec::new() }))
+        let products = x.products_are_exact(scale, 0) && y.products_are_exact(other, 0);
+        let off = matrix_off(&x, scale, &y, other, self.graph.ty(node.inputs[0]).shape.last().copied());
+        let lattice = |r| {
+            let exact = products && significant(scale * other) + magnitude_bits(r) <= f64::MANTISSA_DIGITS;
+            Lattice { exact, off, ..Lattice::new(code, vec![r], base) }
+        };
+        Ok(range.map(lattice))
     }
 
     /// A code as an `Int`, for ops that take no other integers.

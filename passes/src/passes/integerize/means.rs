@@ -5,7 +5,7 @@
 //! the counts divides all of them. Left alone: windows whose counts have one beyond [`MOST`].
 
 use super::Integerizer;
-use super::lattice::{Base, Lattice};
+use super::lattice::{Base, Lattice, magnitude_bits, significant};
 use unfloat_ir::ops::{AvgPool, Binary, Cast, Conv, Reduce, ReduceFn, Window};
 use unfloat_ir::tensor::for_each_index;
 use unfloat_ir::{Diagnostic, ElemType, IntType, Layout, Node, Op, Shape, Tensor, TensorType, ValueId};
@@ -43,6 +43,15 @@ impl Divisor {
         }
         Some(Divisor { least, factors: cells.into_iter().map(|n| least / n).collect() })
     }
+}
+
+fn is_power(n: i64) -> bool {
+    n.unsigned_abs().is_power_of_two()
+}
+
+/// Whether every multiple of the scale in that range is a number in double precision.
+fn fits(scale: f64, range: (i64, i64)) -> bool {
+    significant(scale) + magnitude_bits(range) <= f64::MANTISSA_DIGITS
 }
 
 fn gcd(a: i64, b: i64) -> i64 {
@@ -87,7 +96,8 @@ impl Integerizer<'_> {
         }
         let range = if padded { (lo.min(0), hi.max(0)) } else { (lo, hi) };
         let base = Base::Sum { scale: vec![scale / divisor.least as f64], bias: vec![offset] };
-        Ok(Some(Lattice { code, range: vec![range], base, steps: Vec::new() }))
+        let exact = x.products_are_exact(scale, zero) && is_power(divisor.least) && fits(scale, range);
+        Ok(Some(Lattice { exact, off: x.off, ..Lattice::new(code, vec![range], base) }))
     }
 
     /// The sum of each window.
@@ -163,6 +173,9 @@ impl Integerizer<'_> {
         let op = Reduce { f: ReduceFn::Sum, axes: reduce.axes.clone(), keep: reduce.keep };
         let code = self.patch.node(op, &[wide], &name, &node.origin)?;
         let base = Base::Sum { scale: vec![scale * factor], bias: vec![offset] };
-        Ok(Some(Lattice { code, range: vec![(lo, hi)], base, steps: Vec::new() }))
+        let power = reduce.f == ReduceFn::Sum || is_power(cells);
+        let exact = x.products_are_exact(scale, zero) && power && fits(scale, (lo, hi));
+        let off = if reduce.f == ReduceFn::Sum { x.off * cells as f64 } else { x.off };
+        Ok(Some(Lattice { exact, off, ..Lattice::new(code, vec![(lo, hi)], base) }))
     }
 }

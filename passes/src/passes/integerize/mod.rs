@@ -31,6 +31,7 @@ mod realise;
 mod softmax;
 mod steps;
 mod wide;
+mod wrap;
 
 use crate::pass::{Change, Claim, Pass, PassCx, PassInfo};
 use crate::report::Fold;
@@ -39,9 +40,9 @@ use lattice::{Base, Lattice, Step};
 use realise::Wanted;
 use std::collections::BTreeMap;
 use unfloat_ir::arena::Handle;
-use unfloat_ir::ops::{PadMode, UpsampleMode};
+use unfloat_ir::ops::{Cast, PadMode, UpsampleMode};
 use unfloat_ir::ranges::Ranges;
-use unfloat_ir::{Diagnostic, Diagnostics, Graph, Layout, Node, Op, Patch, Stage, Tensor, ValueId};
+use unfloat_ir::{Diagnostic, Diagnostics, ElemType, Graph, Layout, Node, Op, Patch, Stage, Tensor, ValueId};
 
 /// The pass `integerize`.
 pub struct Integerize;
@@ -177,7 +178,7 @@ impl<'g> Integerizer<'g> {
         let (lo, hi) = self.ranges.of_value(q)?;
         let range = vec![(i64::try_from(lo).ok()?, i64::try_from(hi).ok()?)];
         let base = Base::Codes { scale: scale.as_f32()?.to_vec(), zero: zeros };
-        Some(Lattice { code: self.current(q), range, base, steps: Vec::new() })
+        Some(Lattice::new(self.current(q), range, base))
     }
 
     /// Integers as floats of the same value.
@@ -189,7 +190,7 @@ impl<'g> Integerizer<'g> {
         let (lo, hi) = self.ranges.of_value(q)?;
         let range = vec![(i64::try_from(lo).ok()?, i64::try_from(hi).ok()?)];
         let base = Base::Sum { scale: vec![1.0], bias: vec![0.0] };
-        Some(Lattice { code: self.current(q), range, base, steps: Vec::new() })
+        Some(Lattice::new(self.current(q), range, base))
     }
 
     /// A function of each element of a value that is one of an integer.
@@ -221,7 +222,7 @@ impl<'g> Integerizer<'g> {
                 return Ok(None);
             };
             let (lo, hi) = lattice.range_of(0);
-            if code.fract() != 0.0 || code < lo as f64 || code > hi as f64 {
+            if code.fract() != 0.0 || code < lo as f64 || code > hi as f64 || f64::from(code as f32) != code {
                 return Ok(None);
             }
             pad.mode = PadMode::Constant(code as f32);
@@ -251,21 +252,23 @@ impl<'g> Integerizer<'g> {
         if !parts.iter().all(|l| plain(l) == Some(first)) {
             return Ok(None);
         }
-        let hull = |(a, b): (i64, i64), l: &Lattice| (a.min(l.range_of(0).0), b.max(l.range_of(0).1));
-        let range = parts.iter().fold(parts[0].range_of(0), hull);
+        let hull = |(a, b): (i64, i64), (lo, hi): (i64, i64)| (a.min(lo), b.max(hi));
+        let range = parts.iter().map(Lattice::hull).reduce(hull).unwrap_or((0, 0));
         let elem = self.patch.ty(parts[0].code).elem.clone();
         let name = self.name(node, "codes");
         let mut codes = Vec::new();
         let same = parts.iter().all(|l| self.patch.ty(l.code).elem == elem);
         for part in &parts {
-            let to = unfloat_ir::ElemType::Int(unfloat_ir::IntType::covering(range.0, range.1));
-            let cast = unfloat_ir::ops::Cast { to };
+            let to = ElemType::Int(unfloat_ir::IntType::covering(range.0, range.1));
+            let cast = Cast { to };
             let wide =
                 if same { part.code } else { self.patch.node(cast, &[part.code], &name, &node.origin)? };
             codes.push(wide);
         }
         let code = self.patch.node(node.op.clone(), &codes, &name, &node.origin)?;
-        Ok(Some(Lattice { code, range: vec![range], base: parts[0].base.clone(), steps: Vec::new() }))
+        let joined = Lattice::new(code, vec![range], parts[0].base.clone());
+        let off = parts.iter().map(|l| l.off).fold(0.0, f64::max);
+        Ok(Some(Lattice { exact: parts.iter().all(|l| l.exact), off, ..joined }))
     }
 
     /// Where a chain ends: the quantizer, and all in front of it as far as an integer, become one step function.
@@ -357,7 +360,7 @@ impl<'g> Integerizer<'g> {
         &mut self,
         lattice: &Lattice,
         quantizer: &Func,
-        to: &unfloat_ir::ElemType,
+        to: &ElemType,
         node: &Node,
     ) -> Result<Option<ValueId>, Diagnostic> {
         if !lattice.is_narrow() || to.bits() > WIDEST {
@@ -372,7 +375,7 @@ impl<'g> Integerizer<'g> {
                 Step::Func(_) => None,
             })
             .collect();
-        let folded = match self.step_function(&lattice, quantizer, to, node)? {
+        let folded = match self.unwrapped(&lattice, quantizer, to, node)? {
             Some(value) => Some(value),
             None => self.pieces(&lattice, quantizer, to, node)?,
         };
@@ -382,6 +385,27 @@ impl<'g> Integerizer<'g> {
             value = self.patch.node(op, &[value], &name, &node.origin)?;
         }
         Ok(Some(value))
+    }
+
+    /// The step function; of a quantizer that wraps, if it must be, that to a wider type and its low bits.
+    fn unwrapped(
+        &mut self,
+        lattice: &Lattice,
+        quantizer: &Func,
+        to: &ElemType,
+        node: &Node,
+    ) -> Result<Option<ValueId>, Diagnostic> {
+        let wider = wrap::unwrapped(lattice, quantizer);
+        if let Some((func, int)) = &wider
+            && ElemType::Int(*int) == *to
+        {
+            return self.step_function(lattice, func, to, node);
+        }
+        let direct = self.step_function(lattice, quantizer, to, node)?;
+        let (None, Some((func, int))) = (direct, wider) else { return Ok(direct) };
+        let Some(value) = self.step_function(lattice, &func, &ElemType::Int(int), node)? else { return Ok(None) };
+        let name = self.name(node, "codes");
+        self.patch.node(Cast { to: to.clone() }, &[value], &name, &node.origin).map(Some)
     }
 
     /// The lattice with maxima taken of the accumulators where they cannot be taken of results; nothing where neither
@@ -417,7 +441,7 @@ impl<'g> Integerizer<'g> {
         &mut self,
         lattice: &Lattice,
         quantizer: &Func,
-        to: &unfloat_ir::ElemType,
+        to: &ElemType,
         node: &Node,
     ) -> Result<Option<ValueId>, Diagnostic> {
         let channels = lattice.channels().max(quantizer.channels());
@@ -433,7 +457,9 @@ impl<'g> Integerizer<'g> {
             // More levels than there are thresholds: ties that alternate, say, which no one line has.
             return self.wide(lattice, quantizer, to, node, lines);
         };
-        let differs = self.pairs.get(&lattice.code).map(|pair| pair.check(lattice, quantizer, &steps));
+        let differs = self.pairs.get(&lattice.code).map(|pair| pair.check(lattice, quantizer, &steps)).flatten();
+        let checked = differs.is_some_and(|d| d.different == 0);
+        let bound = if checked { 0.0 } else { steps::moved_by(&steps, lattice) as f64 };
         self.folds.push(Fold {
             value: self.graph.value(node.output).name.clone(),
             layer: node.origin.layer.to_string(),
@@ -442,8 +468,9 @@ impl<'g> Integerizer<'g> {
             accumulator_bits: lattice.bits(),
             points: effort.points,
             proof: effort.proof,
-            bound: 0.0,
-            differs: differs.flatten(),
+            bound,
+            exact: lattice.exact || checked,
+            differs,
         });
         Ok(Some(realised.value))
     }

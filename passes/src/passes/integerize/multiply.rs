@@ -18,6 +18,14 @@ pub struct Multiply {
     pub shift: u8,
 }
 
+impl Multiply {
+    /// The greatest magnitude of a sum, for arguments of that range.
+    pub fn greatest(&self, (lo, hi): (i64, i64)) -> u128 {
+        let sum = |x: i64| (i128::from(x) * i128::from(self.multiplier) + i128::from(self.addend)).unsigned_abs();
+        sum(lo).max(sum(hi))
+    }
+}
+
 /// Bits of a product with an argument, and of the sum: a machine adds them in 64 bits.
 const PRODUCT_BITS: u32 = 61;
 /// The most bits of a multiplier: that of a 32-bit word, signed.

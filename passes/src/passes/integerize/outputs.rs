@@ -54,7 +54,7 @@ impl Integerizer<'_> {
             return self.dequantize(lattice.code, &lattice.base, node).map(Some);
         }
         if let Some(base) = straight(lattice) {
-            let lattice = Lattice { base, steps: Vec::new(), ..lattice.clone() };
+            let lattice = Lattice { off: carried(lattice, &base), base, steps: Vec::new(), ..lattice.clone() };
             return self.sums_shown(&lattice, node);
         }
         // Codes of 16 bits; behind a function from a mathematical library, its own range.
@@ -65,8 +65,8 @@ impl Integerizer<'_> {
             let Step::Func(last) = last else { return Ok(None) };
             return self.curve_shown(&front, &last, node);
         }
-        let Some((codes, scale)) = self.narrowed(lattice, node)? else { return Ok(None) };
-        self.certify(node, "codes of 16 bits", &codes, 0, scale / 2.0);
+        let Some((codes, _)) = self.narrowed(lattice, node)? else { return Ok(None) };
+        self.certify(node, "codes of 16 bits", &codes, 0, codes.off);
         self.dequantize(codes.code, &codes.base, node).map(Some)
     }
 
@@ -80,7 +80,12 @@ impl Integerizer<'_> {
         if last.channels() > 1 || front.funcs().any(|f| f.trends().is_none()) {
             return Ok(None);
         }
-        let Some((codes, _)) = self.narrowed(front, node)? else { return Ok(None) };
+        let mut front = front.clone();
+        let reach = last.reach();
+        if let Some(reach) = reach {
+            front.steps.push(Step::Func(Func::clip(-reach, reach)));
+        }
+        let Some((codes, step)) = self.narrowed(&front, node)? else { return Ok(None) };
         let (lo, hi) = codes.range_of(0);
         let values = (lo..=hi).map(|q| codes.base.value(q, 0)).collect();
         let Some(values) = last.eval(super::function::block(1, values)) else { return Ok(None) };
@@ -94,9 +99,12 @@ impl Integerizer<'_> {
         let Some(entries) = super::lattice::evaluate(&curve.base, &[last, &quantizer], 1, &all) else {
             return Ok(None);
         };
-        // Half a step of the argument, and half a step of the result.
+        // The argument may be off by so many codes, which a jump makes as many whole steps of the result; that is rounded. What
+        // lies beyond the reach is flat but for the difference to 1.
+        let codes_off = (codes.off / step).ceil().max(1.0);
         let steepest = entries.windows(2).map(|w| w[0].abs_diff(w[1])).max().unwrap_or(0);
-        let bound = f64::from(scale) * (steepest as f64 + 1.0) / 2.0;
+        let flat = if reach.is_some() { 1.0 - f64::from(greatest) } else { 0.0 };
+        let bound = f64::from(scale) * (steepest as f64 * codes_off + 1.0) + flat;
         let ty = unfloat_ir::TensorType::new(ElemType::Int(int), [entries.len()], Layout::anonymous(1));
         let name = self.name(node, "codes");
         let table = self.patch.constant(&format!("{name}.table"), Tensor::codes(ty, entries));
@@ -117,6 +125,7 @@ impl Integerizer<'_> {
             points,
             proof: Proof::Bounded,
             bound,
+            exact: lattice.exact,
             differs: None,
         });
     }
@@ -180,7 +189,9 @@ impl Integerizer<'_> {
             };
         }
         let points = ranges.iter().map(|r| r.1.abs_diff(r.0).saturating_add(1)).fold(0, u64::saturating_add);
-        self.certify(node, "sums", lattice, points, off(k));
+        // Code, scale and product are numbers in single precision, and so is the source's.
+        let rounded = greatest * f64::from(f32::EPSILON) * 2.0;
+        self.certify(node, "sums", lattice, points, off(k) + lattice.off + rounded);
         let scale: Vec<f32> = lines.iter().map(|l| (l.0 / factor) as f32).collect();
         let scale = if scale.windows(2).all(|w| w[0] == w[1]) { scale[..1].to_vec() } else { scale };
         let base = Base::Codes { scale, zero: vec![0.0] };
@@ -204,6 +215,12 @@ impl Integerizer<'_> {
         let (scale, zero) = (constant("scale", scale), constant("zero", zero));
         self.patch.node(Dequantize, &[code, scale, zero], &name, &node.origin)
     }
+}
+
+/// How far a line behind the base of a lattice is off.
+pub fn carried(lattice: &Lattice, line: &Base) -> f64 {
+    let each = (0..lattice.channels()).map(|c| lattice.off * (line.line(c).0 / lattice.base.line(c).0).abs());
+    each.filter(|off| off.is_finite()).fold(0.0, f64::max)
 }
 
 /// Base and functions as one line per channel, where they are lines without bounds.

@@ -6,11 +6,11 @@
 //!
 //! The source adds two rounded floats, so where a step function is found over the accumulator it is held against the
 //! source for every pair of codes ([`Pair::check`]), up to [`MAX_PAIRS`] of them; the certificate says for how many pairs the
-//! results differ.
+//! results differ. What a grid that is not exact does to the sum goes into the bound of each result.
 
 use super::Integerizer;
 use super::function::{Func, block, codes};
-use super::lattice::{Base, Lattice};
+use super::lattice::{Base, Lattice, magnitude_bits, significant};
 use super::steps::Steps;
 use crate::report::Differs;
 use unfloat_ir::ops::{Binary, Cast};
@@ -19,7 +19,7 @@ use unfloat_ir::{Diagnostic, ElemType, IntType, Node, ValueId};
 /// Bits of a sum where two scales have no exact grid.
 const BITS: u32 = 30;
 /// The most pairs that are tried.
-const MAX_PAIRS: u64 = 1 << 20;
+const MAX_PAIRS: u64 = 1 << 22;
 
 /// What an accumulator over two codes stands for.
 #[derive(Clone, Debug)]
@@ -96,17 +96,28 @@ impl Integerizer<'_> {
             return Ok(None);
         }
         let (ra, rb) = (a.range_of(0), b.range_of(0));
-        let (units, base) = match f {
+        let (units, base, off) = match f {
             Binary::Add | Binary::Sub => {
                 let greatest = [ra.0, ra.1, rb.0, rb.1].map(i64::unsigned_abs).into_iter().max().unwrap_or(1);
                 let (ma, mb, unit) = grid(sa, sb, greatest);
                 let mb = if f == Binary::Sub { -mb } else { mb };
                 let offset = -unit * (ma as f64 * za as f64 + mb as f64 * zb as f64);
-                ((ma, mb), Base::Sum { scale: vec![unit], bias: vec![offset] })
+                // Where the grid is not exact each code is off by as much as its units are.
+                let apart = |units: i64, scale: f64, (lo, hi): (i64, i64), zero: i64| {
+                    let most = i128::from(lo).abs_diff(zero.into()).max(i128::from(hi).abs_diff(zero.into()));
+                    (units.unsigned_abs() as f64 * unit - scale).abs() * most as f64
+                };
+                let off = apart(ma, sa, ra, za) + apart(mb, sb, rb, zb) + a.off + b.off;
+                ((ma, mb), Base::Sum { scale: vec![unit], bias: vec![offset] }, off)
             }
             Binary::Mul => {
                 let scale = sa * sb;
-                ((1, 1), Base::Sum { scale: vec![scale], bias: vec![0.0] })
+                let greatest = |(lo, hi): (i64, i64), zero: i64, scale: f64| {
+                    let most = i128::from(lo).abs_diff(zero.into()).max(i128::from(hi).abs_diff(zero.into()));
+                    most as f64 * scale
+                };
+                let off = a.off * greatest(rb, zb, sb) + b.off * greatest(ra, za, sa) + a.off * b.off;
+                ((1, 1), Base::Sum { scale: vec![scale], bias: vec![0.0] }, off)
             }
             _ => return Ok(None),
         };
@@ -162,7 +173,10 @@ impl Integerizer<'_> {
         let name = self.name(node, "sums");
         let code = self.patch.node(op, &[x, y], &name, &node.origin)?;
         self.pairs.insert(code, pair);
-        Ok(Some(Lattice { code, range: vec![(lo, hi)], base, steps: Vec::new() }))
+        let products = a.products_are_exact(sa, za) && b.products_are_exact(sb, zb);
+        let bits = significant(base.line(0).0) + magnitude_bits((lo, hi));
+        let exact = products && off == 0.0 && bits <= f64::MANTISSA_DIGITS;
+        Ok(Some(Lattice { exact, off, ..Lattice::new(code, vec![(lo, hi)], base) }))
     }
 }
 

@@ -195,6 +195,11 @@ impl Integerizer<'_> {
                     .map(|(c, s)| numbers(wanted, c, s, &op, bounds))
                     .collect();
                 let Some(numbers) = numbers else { continue };
+                // A clip takes its bounds in single precision.
+                let held = |v: i64| v as f32 as i64 == v;
+                if bounds != op.bounds() && !(held(bounds.0) && held(bounds.1)) {
+                    continue;
+                }
                 let clipped = |y: i64| y.clamp(bounds.0, bounds.1);
                 let right = |(s, m): (&Steps, &Multiply)| {
                     let y = |x: i64| clipped(op.apply(x, m.multiplier, m.addend, m.shift));

@@ -33,13 +33,16 @@ const COARSEST: f64 = 1.0 / 1024.0;
 /// Bits of the fine grid.
 const FINE_BITS: i32 = 26;
 
-/// How far a result of `classes` classes may be from the softmax of the operand: each exponential is off by half a unit
+/// How far a result of `classes` classes may be from the softmax of the operand: each exponential is off by `own` units
 /// of 2^-16 and by the relative error `relative`, their sum by as much for each, the quotient by half a unit, and the
 /// greatest result by a unit.
-fn bound(classes: usize, relative: f64) -> f64 {
+fn bound(classes: usize, own: f64, relative: f64) -> f64 {
     let unit = (-f64::from(BITS)).exp2();
-    unit * (1.5 + 0.5 * (classes as f64 + 1.0)) + relative / 2.0
+    unit * (1.5 + own * (classes as f64 + 1.0)) + relative / 2.0
 }
+
+/// What one table is off by, in its units; and the product of two, each half a unit off, which is rounded once more.
+const OFF: [f64; 2] = [0.5, 1.51];
 
 fn arg_name(arg: &ArgReduce) -> &'static str {
     if arg.max { "arg_max" } else { "arg_min" }
@@ -112,12 +115,12 @@ impl Integerizer<'_> {
         let code = chain.cast(IntType::covering(lo.min(-apart - 1), hi.max(apart)), x.code)?;
         let max = chain.last_axis(ReduceFn::Max, code)?;
         let below = chain.node(Binary::Sub, &[max, code])?;
-        let (exp, points, relative) = if end.min(apart as f64) < MAX_ENTRIES as f64 {
+        let (exp, points, own, relative) = if end.min(apart as f64) < MAX_ENTRIES as f64 {
             let last = if end < apart as f64 { end as i64 } else { apart };
             let below = chain.clip(below, last)?;
             let below = chain.cast(IntType::covering(0, last.max(1)), below)?;
             let end = (last < apart).then_some(last);
-            (chain.exponentials(below, scale, end)?, last as u64 + 1, 0.0)
+            (chain.exponentials(below, scale, end)?, last as u64 + 1, OFF[0], 0.0)
         } else {
             let step = REACH / f64::from(1u32 << 16);
             let shift = (30.0 - (scale / step).log2()).floor().clamp(1.0, 60.0) as u8;
@@ -136,7 +139,7 @@ impl Integerizer<'_> {
             let (high, low) = (chain.cast(product, high)?, chain.cast(product, low)?);
             let product = chain.node(Binary::Mul, &[high, low])?;
             let half = 1i64 << (BITS - 1);
-            (chain.shifted(product, (1, half, BITS as u8), EXP)?, 512, step / 2.0 + 2f64.powi(-16))
+            (chain.shifted(product, (1, half, BITS as u8), EXP)?, 512, OFF[1], step / 2.0 + 2f64.powi(-16))
         };
         let wide = IntType::signed((2 * BITS + 3 + classes.ilog2() as i32) as u8);
         let exp = chain.cast(wide, exp)?;
@@ -150,6 +153,7 @@ impl Integerizer<'_> {
         let most = (1i64 << BITS) - 1;
         let quotient = chain.clip(quotient, most)?;
         let code = chain.cast(IntType::unsigned(BITS as u8), quotient)?;
+        let bound = bound(classes, own, relative + 2.0 * off);
         self.folds.push(Fold {
             value: self.graph.value(node.output).name.clone(),
             layer: node.origin.layer.to_string(),
@@ -158,11 +162,12 @@ impl Integerizer<'_> {
             accumulator_bits: IntType::covering(lo, hi).width,
             points,
             proof: Proof::Bounded,
-            bound: bound(classes, relative + 2.0 * off),
+            bound,
+            exact: false,
             differs: None,
         });
         let base = Base::Codes { scale: vec![(-BITS as f32).exp2()], zero: vec![0.0] };
-        Ok(Some(Lattice { code, range: vec![(0, most)], base, steps: Vec::new() }))
+        Ok(Some(Lattice { exact: false, off: bound, ..Lattice::new(code, vec![(0, most)], base) }))
     }
 
     /// The place of the greatest element needs no softmax: integers on one grid tell it.
@@ -185,16 +190,20 @@ impl Integerizer<'_> {
     /// The operand as integers of one scale, and how far an element may be off by that.
     fn on_one_grid(&mut self, node: &Node) -> Result<Option<(Lattice, f64, f64)>, Diagnostic> {
         if let Some((x, scale, _)) = self.plain(node.inputs[0], node)? {
-            return Ok((scale > 0.0).then_some((x, scale, 0.0)));
+            let off = x.off;
+            return Ok((scale > 0.0).then_some((x, scale, off)));
         }
         let Some(lattice) = self.lattice(node.inputs[0]).filter(|l| l.is_narrow()).cloned() else {
             return Ok(None);
         };
         let Some(base) = super::outputs::straight(&lattice) else {
             let codes = self.narrowed(&lattice, node)?;
-            return Ok(codes.map(|(x, scale)| (x, scale, scale / 2.0)));
+            return Ok(codes.map(|(x, scale)| {
+                let off = x.off;
+                (x, scale, off)
+            }));
         };
-        let lattice = Lattice { base, steps: Vec::new(), ..lattice };
+        let lattice = Lattice { off: super::outputs::carried(&lattice, &base), base, steps: Vec::new(), ..lattice };
         let channels = lattice.channels();
         let end = |c: usize| {
             let ((scale, bias), (lo, hi)) = (lattice.base.line(c), lattice.range_of(c));
@@ -202,31 +211,38 @@ impl Integerizer<'_> {
         };
         let greatest = (0..channels).map(end).fold(f64::MIN_POSITIVE, f64::max);
         let grid = greatest / f64::from(FINE_BITS).exp2();
-        let Some(value) = self.regridded(&lattice, grid, node)? else { return Ok(None) };
+        let Some((value, codes_off)) = self.regridded(&lattice, grid, node)? else { return Ok(None) };
         let reach = (1i64 << FINE_BITS) + 1;
         let base = Base::Sum { scale: vec![grid], bias: vec![0.0] };
-        Ok(Some((Lattice { code: value, range: vec![(-reach, reach)], base, steps: Vec::new() }, grid, grid)))
+        let off = grid * codes_off + lattice.off;
+        let new = Lattice::new(value, vec![(-reach, reach)], base);
+        Ok(Some((Lattice { exact: false, off, ..new }, grid, off)))
     }
 
-    /// Sums with scales and biases of their own as 32-bit integers on one grid.
+    /// Sums with scales and biases of their own as 32-bit integers on one grid, and how many of its units they may be off.
     fn regridded(
         &mut self,
         lattice: &Lattice,
         grid: f64,
         node: &Node,
-    ) -> Result<Option<ValueId>, Diagnostic> {
-        let mut numbers = Vec::new();
+    ) -> Result<Option<(ValueId, f64)>, Diagnostic> {
+        let (mut numbers, mut off) = (Vec::new(), 0f64);
         for c in 0..lattice.channels() {
             let (scale, bias) = lattice.base.line(c);
             let line = Clamped { a: scale / grid, b: bias / grid, lo: f64::NEG_INFINITY, hi: f64::INFINITY };
-            let Some((number, _)) = super::wide::nearest(&line, lattice.range_of(c)) else { return Ok(None) };
+            let nearest = super::wide::nearest(&line, lattice.range_of(c));
+            let Some((mut number, own)) = nearest else { return Ok(None) };
+            // The shift rounds down; half a unit more makes it round to the nearest.
+            number.addend += if number.shift > 0 { 1 << (number.shift - 1) } else { 0 };
+            off = off.max(own + 0.5);
             numbers.push(number);
         }
         let to = ElemType::Int(IntType::signed(32));
         let name = self.name(node, "grid");
         let op = super::multiply::op(IntType::signed(32));
         let wanted = Wanted { x: lattice.code, steps: &[], to: &to, node, lines: None, rounding: None, name };
-        self.multiply(&wanted, &op, &numbers).map(Some)
+        let value = self.multiply(&wanted, &op, &numbers)?;
+        Ok(Some((value, off)))
     }
 
     /// A value on a grid as codes of 16 bits: the scale is the power of two that just holds it. Nothing where its steps
@@ -259,11 +275,12 @@ impl Integerizer<'_> {
         let scale =
             (greatest.max(f64::MIN_POSITIVE) / int.max() as f64).log2().ceil().max(-100.0).exp2() as f32;
         let Some(func) = Func::to_codes(int, scale) else { return Ok(None) };
+        let folds = self.folds.len();
         let Some(code) = self.fold(lattice, &func, &ElemType::Int(int), node)? else { return Ok(None) };
+        let codes_off = self.folds[folds..].iter().map(|f| f.bound).fold(0.0, f64::max) + 0.5;
         let base = Base::Codes { scale: vec![scale], zero: vec![0.0] };
-        Ok(Some((
-            Lattice { code, range: vec![(int.min(), int.max())], base, steps: Vec::new() },
-            scale.into(),
-        )))
+        let new = Lattice::new(code, vec![(int.min(), int.max())], base);
+        let scale = f64::from(scale);
+        Ok(Some((Lattice { exact: false, off: scale * codes_off, ..new }, scale)))
     }
 }

@@ -17,6 +17,8 @@ use crate::report::Proof;
 pub const ENUMERATE: usize = 1 << 21;
 /// The most changes of one channel.
 pub const MAX_CHANGES: i64 = 1 << 12;
+/// The most changes that are looked for at a time, over all channels.
+const MAX_SOUGHT: i64 = 1 << 22;
 /// Points that are evaluated beside the changes of a function that is only expected to be monotone.
 const SAMPLES: usize = 1 << 16;
 /// Points evaluated at a time.
@@ -61,6 +63,23 @@ impl Steps {
         let ends = self.changes.iter().map(|c| c.0 - 1).chain([self.range.1]);
         starts.zip(ends).map(|((from, value), to)| (from, to, value))
     }
+}
+
+/// By how many codes results change, at most, when the accumulator is off as far as the lattice says.
+pub fn moved_by(steps: &[Steps], lattice: &Lattice) -> u64 {
+    let most = |(c, s): (usize, &Steps)| {
+        let units = (lattice.off / lattice.base.line(c).0.abs()).ceil();
+        if units.is_nan() || units <= 0.0 {
+            return 0;
+        }
+        let units = units.min(1e15) as i64;
+        let near = |&(at, _): &(i64, i64)| {
+            let [a, b] = [at - units, at + units].map(|x| s.value(x.clamp(s.range.0, s.range.1)));
+            a.abs_diff(b)
+        };
+        s.changes.iter().map(near).max().unwrap_or(0)
+    };
+    steps.iter().enumerate().map(most).max().unwrap_or(0)
 }
 
 /// How a step function was found.
@@ -144,7 +163,7 @@ impl Problem<'_> {
         let (first, last) = ends.split_at(self.channels);
         let levels = |c: usize| (last[c] - first[c]).abs();
         let most = (0..self.channels).map(levels).max().unwrap_or(0);
-        if most > MAX_CHANGES {
+        if most > MAX_CHANGES || most.saturating_mul(self.channels as i64) > MAX_SOUGHT {
             return None;
         }
         // Row `k` of a channel looks for the first argument whose result is at least `k + 1` levels from the first.

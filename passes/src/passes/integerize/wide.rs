@@ -1,14 +1,15 @@
 //! Results of many levels: a multiplication with a shift, within a bound; and tables, for functions that are no line.
 //!
 //! In: a base and functions that are lines with bounds, and a quantizer to more levels than can be listed. Out: one
-//! `requantize` with the quantizer's own rounding and overflow, and a clip where the functions have bounds inside the type.
+//! `requantize` with the quantizer's own rounding and overflow. Where the functions have bounds inside the type, or the zero
+//! point must be added behind the rounding, quotients are rounded in a type that holds all of them first ([`Tail`]).
 //! Where slope and offset are multiples of a power of two the quotient is exact, and the result differs from the source's
 //! only where the source itself rounds on the way. Else multiplier and addend are rounded: the quotient is off by at most
 //! `(|x| + 1) / 2^(s + 1)` codes, which goes into the certificate; results then differ by at most one code where that is
 //! below one.
 //!
-//! A leaky ReLU with a slope of 0 to 1 is the greater of two lines, so its result is the greater of two results, where
-//! nothing behind it falls. Any other function of codes of at most 16 bits is a table, where all channels share it.
+//! A leaky ReLU, a PReLU and a magnitude are the greater, or the lesser, of two lines, so the result is that of two results,
+//! where nothing behind falls. Any other function of codes of at most 16 bits is a table, where all channels share it.
 
 use super::Integerizer;
 use super::function::{Clamped, Func};
@@ -16,13 +17,25 @@ use super::lattice::{Lattice, Step};
 use super::multiply::{Multiply, dyadic};
 use super::realise::Wanted;
 use crate::report::{Fold, Proof};
-use unfloat_ir::ops::{Binary, Lookup, Requantize, Unary};
-use unfloat_ir::{Diagnostic, ElemType, Layout, Node, Overflow, Tensor, TensorType, ValueId};
+use unfloat_ir::ops::{Binary, Cast, Lookup, QuantizeOrder, Requantize, Unary};
+use unfloat_ir::{
+    Diagnostic, ElemType, IntType, Layout, Node, Overflow, Rounding, Tensor, TensorType, ValueId,
+};
 
 /// Bits of a multiplier, without its sign.
 const MULTIPLIER_BITS: f64 = 30.0;
 /// Bits of a product and of the sum.
 const PRODUCT_BITS: f64 = 61.0;
+
+/// The end of a `wide` result that a bound inside the type, a zero point behind the rounding, or both need.
+struct Tail {
+    /// Whether the quotients may go straight to the type: nothing stands between rounding and overflow.
+    none: bool,
+    /// What is added to the rounded quotients.
+    zero: i64,
+    /// Bounds of each channel, zero point included.
+    bounds: Vec<(i64, i64)>,
+}
 
 impl Integerizer<'_> {
     pub fn wide(
@@ -33,12 +46,14 @@ impl Integerizer<'_> {
         node: &Node,
         lines: Option<Vec<Clamped>>,
     ) -> Result<Option<ValueId>, Diagnostic> {
-        let (Some(lines), Some((q, _, _)), ElemType::Int(int)) = (lines, quantizer.quantizer(0), to) else {
+        let (Some(mut lines), Some((q, _, _)), ElemType::Int(int)) = (lines, quantizer.quantizer(0), to) else {
             return Ok(None);
         };
+        let Some(tail) = tail(&mut lines, quantizer) else { return Ok(None) };
         let op = Requantize { to: *int, rounding: q.rounding, overflow: q.overflow, narrow: q.narrow };
         let mut bound = 0f64;
         let mut numbers = Vec::with_capacity(lines.len());
+        let mut whole = true;
         for (c, line) in lines.iter().enumerate() {
             let range = lattice.range_of(c);
             let (number, off) = match dyadic(line.a, line.b, range) {
@@ -48,26 +63,24 @@ impl Integerizer<'_> {
                     None => return Ok(None),
                 },
             };
-            bound = bound.max(off);
+            let own = lattice.off / lattice.base.line(c).0.abs() * line.a.abs();
+            bound = bound.max(off + if own.is_finite() { own } else { 0.0 });
+            whole &= number.greatest(range) < 1 << f32::MANTISSA_DIGITS;
             numbers.push(number);
+        }
+        // What is nearly the same number may be at the other end of the type.
+        if bound > 0.0 && !matches!(q.overflow, Overflow::Saturate | Overflow::SaturateSymmetric) {
+            return Ok(None);
         }
         let name = self.name(node, "codes");
         let wanted = Wanted { x: lattice.code, steps: &[], to, node, lines: None, rounding: None, name };
-        let mut value = self.multiply(&wanted, &op, &numbers)?;
-        let code = |v: f64| f64::from(q.rounding.apply(v as f32));
-        let (least, greatest) = op.bounds();
-        let lo: Vec<f64> = lines.iter().map(|l| code(l.lo).max(least as f64)).collect();
-        let hi: Vec<f64> = lines.iter().map(|l| code(l.hi).min(greatest as f64)).collect();
-        let same = |v: &[f64]| v.windows(2).all(|w| w[0] == w[1]);
-        let inside = lo.iter().any(|&l| l > least as f64) || hi.iter().any(|&h| h < greatest as f64);
-        if inside {
-            // A bound inside the type and a wrap in front of it do not commute.
-            if q.overflow != Overflow::Saturate || !same(&lo) || !same(&hi) || int.width > 24 {
-                return Ok(None);
-            }
-            let clip = Unary::Clip { lo: lo[0] as f32, hi: hi[0].max(lo[0]) as f32 };
-            value = self.patch.node(clip, &[value], &wanted.name, &node.origin)?;
-        }
+        let value = match tail.none {
+            true => self.multiply(&wanted, &op, &numbers)?,
+            false => match self.tailed(lattice, &wanted, &op, &numbers, &tail)? {
+                Some(value) => value,
+                None => return Ok(None),
+            },
+        };
         let points =
             (0..lines.len()).map(|c| lattice.range_of(c)).map(|(lo, hi)| hi.abs_diff(lo).saturating_add(1));
         self.folds.push(Fold {
@@ -79,9 +92,70 @@ impl Integerizer<'_> {
             points: points.fold(0, u64::saturating_add),
             proof: Proof::Bounded,
             bound,
+            // Numbers of which single precision holds every bit are not rounded on the way.
+            exact: lattice.exact && bound == 0.0 && whole && lattice.funcs().all(Func::only_bounds),
             differs: None,
         });
         Ok(Some(value))
+    }
+
+    /// Rounded quotients in a type that holds all of them, then the zero point, then the bounds, then the type's own.
+    fn tailed(
+        &mut self,
+        lattice: &Lattice,
+        wanted: &Wanted,
+        op: &Requantize,
+        numbers: &[Multiply],
+        tail: &Tail,
+    ) -> Result<Option<ValueId>, Diagnostic> {
+        let ends = |(c, m): (usize, &Multiply)| {
+            let (lo, hi) = lattice.range_of(c);
+            let end = |x: i64| {
+                let sum = i128::from(x) * i128::from(m.multiplier) + i128::from(m.addend);
+                op.rounding.shift_right(sum, m.shift.into())
+            };
+            let (a, b) = (end(lo), end(hi));
+            (a.min(b), a.max(b))
+        };
+        let hull = |a: (i128, i128), b: (i128, i128)| (a.0.min(b.0), a.1.max(b.1));
+        let quotients = numbers.iter().enumerate().map(ends).reduce(hull).unwrap_or((0, 0));
+        let own = op.bounds();
+        let zero = i128::from(tail.zero);
+        let mut all = hull(quotients, (quotients.0 + zero, quotients.1 + zero));
+        all = hull(all, (own.0.into(), own.1.into()));
+        all = hull(all, (zero, zero));
+        let (Ok(lo), Ok(hi)) = (i64::try_from(all.0), i64::try_from(all.1)) else { return Ok(None) };
+        let int = IntType::covering(lo, hi);
+        let (elem, name) = (ElemType::Int(int), wanted.name.clone());
+        let middle = Requantize { to: int, overflow: Overflow::Saturate, narrow: false, ..op.clone() };
+        let mut value = self.multiply(wanted, &middle, numbers)?;
+        if tail.zero != 0 {
+            let zero = self.integers_of(&format!("{name}.zero"), &[tail.zero], elem.clone());
+            value = self.patch.node(Binary::Add, &[value, zero], &name, &wanted.node.origin)?;
+        }
+        // Where the type saturates its bounds are bounds like the others.
+        let saturates = matches!(op.overflow, Overflow::Saturate | Overflow::SaturateSymmetric);
+        let bound = |(least, greatest): (i64, i64)| match saturates {
+            true => (least.clamp(own.0, own.1), greatest.clamp(own.0, own.1)),
+            false => (least.clamp(lo, hi), greatest.clamp(lo, hi)),
+        };
+        let bounds: Vec<(i64, i64)> = tail.bounds.iter().copied().map(bound).collect();
+        let held = |v: i64| v as f32 as i64 == v;
+        match bounds[..] {
+            [first, ref rest @ ..] if rest.iter().all(|b| *b == first) && held(first.0) && held(first.1) => {
+                let clip = Unary::Clip { lo: first.0 as f32, hi: first.1 as f32 };
+                value = self.patch.node(clip, &[value], &name, &wanted.node.origin)?;
+            }
+            _ => {
+                let of = |f: fn(&(i64, i64)) -> i64| bounds.iter().map(f).collect::<Vec<i64>>();
+                for (f, what, limits) in [(Binary::Max, "least", of(|b| b.0)), (Binary::Min, "most", of(|b| b.1))] {
+                    let limits = self.integers_of(&format!("{name}.{what}"), &limits, elem.clone());
+                    value = self.patch.node(f, &[value, limits], &name, &wanted.node.origin)?;
+                }
+            }
+        }
+        let to = ElemType::Int(op.to);
+        self.patch.node(Cast { to }, &[value], &name, &wanted.node.origin).map(Some)
     }
 
     /// A function that is no line: two lines of a leaky ReLU, or a table over codes of 16 bits.
@@ -92,7 +166,7 @@ impl Integerizer<'_> {
         to: &ElemType,
         node: &Node,
     ) -> Result<Option<ValueId>, Diagnostic> {
-        let bent = lattice.steps.iter().position(|s| matches!(s, Step::Func(f) if f.leaky().is_some()));
+        let bent = lattice.steps.iter().position(|s| matches!(s, Step::Func(f) if f.bent().is_some()));
         if let Some(at) = bent {
             return self.bent(lattice, at, quantizer, to, node);
         }
@@ -107,8 +181,8 @@ impl Integerizer<'_> {
         to: &ElemType,
         node: &Node,
     ) -> Result<Option<ValueId>, Diagnostic> {
-        let Step::Func(leaky) = &lattice.steps[at] else { return Ok(None) };
-        let Some(alpha) = leaky.leaky() else { return Ok(None) };
+        let Step::Func(bent) = &lattice.steps[at] else { return Ok(None) };
+        let Some((other, which)) = bent.bent() else { return Ok(None) };
         let behind = lattice.steps[at + 1..].iter().filter_map(|s| match s {
             Step::Func(f) => Some(f),
             Step::Move(_) => None,
@@ -120,11 +194,19 @@ impl Integerizer<'_> {
         }
         let (mut straight, mut flat) = (lattice.clone(), lattice.clone());
         straight.steps.remove(at);
-        flat.steps[at] = Step::Func(Func::scaling(alpha));
-        let Some(a) = self.step_function(&straight, quantizer, to, node)? else { return Ok(None) };
-        let Some(b) = self.step_function(&flat, quantizer, to, node)? else { return Ok(None) };
+        flat.steps[at] = Step::Func(other);
+        let folds = self.folds.len();
+        let a = self.step_function(&straight, quantizer, to, node)?;
+        let b = match a {
+            Some(_) => self.step_function(&flat, quantizer, to, node)?,
+            None => None,
+        };
+        let (Some(a), Some(b)) = (a, b) else {
+            self.folds.truncate(folds);
+            return Ok(None);
+        };
         let name = self.name(node, "codes");
-        self.patch.node(Binary::Max, &[a, b], &name, &node.origin).map(Some)
+        self.patch.node(which, &[a, b], &name, &node.origin).map(Some)
     }
 
     /// Whatever stands behind codes of at most 16 bits is a table.
@@ -157,10 +239,48 @@ impl Integerizer<'_> {
             points: n as u64,
             proof: Proof::Enumerated,
             bound: 0.0,
+            exact: lattice.exact,
             differs: None,
         });
         Ok(Some(value))
     }
+}
+
+/// What stands between rounding and overflow; lines lose their zero point where it must come behind the rounding. Nothing
+/// where the quantizer is not understood.
+fn tail(lines: &mut [Clamped], quantizer: &Func) -> Option<Tail> {
+    let (q, _, zero) = quantizer.quantizer(0)?;
+    let each = || (0..lines.len()).map(|c| quantizer.quantizer(c).map(|(_, _, zero)| zero));
+    let one = each().all(|z| z == Some(zero));
+    // Where the zero point comes first there is no other order.
+    let before = q.order == QuantizeOrder::ClampThenRound;
+    let behind = match q.rounding {
+        Rounding::Floor | Rounding::Ceil | Rounding::HalfCeil | Rounding::HalfFloor => {
+            each().any(|z| z.is_none_or(|z| z.fract() != 0.0))
+        }
+        Rounding::HalfEven => each().any(|z| z.is_none_or(|z| z.rem_euclid(2.0) != 0.0)),
+        _ => each().any(|z| z != Some(0.0)),
+    };
+    let moved = behind && !before;
+    if moved && (!one || zero.fract() != 0.0 || zero.abs() > f64::from(1 << 24)) {
+        return None;
+    }
+    let shift = if moved { zero } else { 0.0 };
+    for line in lines.iter_mut() {
+        (line.b, line.lo, line.hi) = (line.b - shift, line.lo - shift, line.hi - shift);
+    }
+    let end = |v: f64, open: i64| if v.is_finite() { f64::from(q.rounding.apply(v as f32)) as i64 + shift as i64 } else { open };
+    let bounds: Vec<(i64, i64)> = lines.iter().map(|l| (end(l.lo, i64::MIN), end(l.hi, i64::MAX))).collect();
+    let (least, greatest) = q.bounds();
+    let saturates = matches!(q.overflow, Overflow::Saturate | Overflow::SaturateSymmetric);
+    let wide = |&(lo, hi): &(i64, i64)| match saturates {
+        true => lo <= least && hi >= greatest,
+        false => lo == i64::MIN && hi == i64::MAX,
+    };
+    if !saturates && q.overflow != Overflow::Wrap && (moved || !bounds.iter().all(wide)) {
+        return None;
+    }
+    Some(Tail { none: !moved && bounds.iter().all(wide), zero: shift as i64, bounds })
 }
 
 /// The nearest numbers that a machine holds, and by how many codes a quotient may be off.

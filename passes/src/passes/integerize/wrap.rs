@@ -1,0 +1,37 @@
+//! Quantizers that wrap, behind functions that bend.
+//!
+//! In: a step function whose quantizer keeps the low bits of what does not fit. Out: the same quantizer to a type that holds
+//! every result, which saturates nowhere, and whose low bits are then taken ([`unwrapped`]); so a bound of a ReLU comes in front
+//! of the wrap, as in the source. Where all results fit the type itself, there is nothing to wrap.
+
+use super::function::Func;
+use super::lattice::{Lattice, evaluate};
+use unfloat_ir::{ElemType, IntType, Overflow};
+
+/// Bits of the type that is tried first: every float that is not beyond all sums has a code there.
+const WIDE: u8 = 48;
+
+/// The quantizer to a type that holds every result; nothing where it does not wrap, or where that is not known.
+pub fn unwrapped(lattice: &Lattice, quantizer: &Func) -> Option<(Func, IntType)> {
+    let (q, _, _) = quantizer.quantizer(0).filter(|(q, _, _)| q.overflow == Overflow::Wrap)?;
+    let unwrapped = |to: IntType| quantizer.retyped(to, Overflow::Saturate);
+    let wide = unwrapped(IntType::signed(WIDE))?;
+    let funcs: Vec<&Func> = lattice.funcs().chain([&wide]).collect();
+    let channels = lattice.channels().max(quantizer.channels());
+    // Between the ends of the range nothing is beyond them where all is monotone.
+    lattice.trends(&funcs, channels)?;
+    let ends = |f: fn((i64, i64)) -> i64| (0..channels).map(|c| f(lattice.range_of(c))).collect::<Vec<i64>>();
+    let codes = [ends(|r| r.0), ends(|r| r.1)].concat();
+    let results = evaluate(&lattice.base, &funcs, channels, &codes)?;
+    let (lo, hi) = results.iter().fold((i64::MAX, i64::MIN), |(lo, hi), &y| (lo.min(y), hi.max(y)));
+    let limit = 1i64 << (WIDE - 2);
+    if lo <= -limit || hi >= limit {
+        return None;
+    }
+    let own = q.bounds();
+    let int = match &q.to {
+        ElemType::Int(int) if own.0 <= lo && hi <= own.1 => *int,
+        _ => IntType::covering(lo.min(own.0), hi.max(own.1)),
+    };
+    Some((unwrapped(int)?, int))
+}
