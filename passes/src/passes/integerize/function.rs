@@ -185,6 +185,17 @@ impl Func {
         }
     }
 
+    /// Whether different arguments have different results, but for rounding.
+    pub fn rises_strictly(&self) -> bool {
+        match &self.op {
+            Op::Unary(Unary::LeakyRelu { alpha }) => *alpha > 0.0,
+            Op::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div) => {
+                self.operands.iter().flatten().all(|t| t.as_f32().is_some_and(|v| v.iter().all(|&c| c != 0.0)))
+            }
+            _ => false,
+        }
+    }
+
     /// The trend of a function from a mathematical library, as mathematics has it.
     pub fn expected_trend(&self) -> Option<Trend> {
         let Op::Unary(f) = self.op else { return None };

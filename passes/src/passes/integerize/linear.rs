@@ -126,7 +126,16 @@ fn shortest(v: Vec<f64>) -> Vec<f64> {
 impl Integerizer<'_> {
     /// A value that is codes with one scale and one zero point, and nothing else; moves that were put off are made.
     pub fn plain(&mut self, value: ValueId, node: &Node) -> Result<Option<(Lattice, f64, i64)>, Diagnostic> {
-        let Some(mut lattice) = self.lattice(value).cloned() else { return Ok(None) };
+        let Some(lattice) = self.lattice(value).cloned() else { return Ok(None) };
+        self.plain_of(lattice, node)
+    }
+
+    /// The same of a lattice.
+    pub fn plain_of(
+        &mut self,
+        mut lattice: Lattice,
+        node: &Node,
+    ) -> Result<Option<(Lattice, f64, i64)>, Diagnostic> {
         let Some((scale, zero)) = lattice.base.plain().filter(|_| lattice.is_narrow()) else {
             return Ok(None);
         };
@@ -264,7 +273,8 @@ impl Integerizer<'_> {
         scale: f64,
         zero: i64,
     ) -> Result<Option<Lattice>, Diagnostic> {
-        let Some((y, other, 0)) = self.plain(node.inputs[1], node)?.filter(|_| zero == 0) else {
+        let Some((y, other, own)) = self.plain(node.inputs[1], node)? else { return Ok(None) };
+        let (Some(x), Some(y)) = (self.centred(x, zero, node)?, self.centred(y, own, node)?) else {
             return Ok(None);
         };
         let name = self.name(node, "sums");

@@ -114,7 +114,10 @@ impl Integerizer<'_> {
     }
 
     /// The codes less their zero point: a cell of padding is 0 then.
-    fn centred(&mut self, x: Lattice, zero: i64, node: &Node) -> Result<Option<Lattice>, Diagnostic> {
+    pub fn centred(&mut self, x: Lattice, zero: i64, node: &Node) -> Result<Option<Lattice>, Diagnostic> {
+        if zero == 0 {
+            return Ok(Some(x));
+        }
         let (lo, hi) = x.range_of(0);
         let (Some(least), Some(most)) = (lo.checked_sub(zero), hi.checked_sub(zero)) else { return Ok(None) };
         let all = [lo, hi, least, most, zero];

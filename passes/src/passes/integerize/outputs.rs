@@ -3,8 +3,8 @@
 //! In: an output whose value is a base and moves, or functions of each element behind it. Out: integers behind the last
 //! dequantization. A bias that lies on the accumulator's grid is added as an integer. Another one needs a finer grid: the
 //! sums are multiplied by a power of two, so that the bias is off by at most [`OFF`] of the greatest result. A ReLU is taken
-//! of the integers. Behind other functions, and where scales differ so that the order of channels could not be told from
-//! the codes, codes of 16 bits are made.
+//! of the integers. Where channels with scales of their own change places, and behind functions that bend, codes of [`FINE`]
+//! bits on one grid are made; behind other functions a table over codes of [`INDEX`] bits.
 
 use super::Integerizer;
 use super::function::Func;
@@ -17,6 +17,10 @@ use unfloat_ir::{Diagnostic, ElemType, IntType, Layout, Node, Op, Overflow, Roun
 const OFF: f64 = 1.0 / (1 << 22) as f64;
 /// Bits of a result.
 const BITS: u32 = 48;
+/// Bits of codes on a grid of their own: a float holds no more.
+pub const FINE: u8 = 25;
+/// Bits of codes that are the index of a table.
+pub const INDEX: u8 = 16;
 
 impl Integerizer<'_> {
     /// Gives each float output its integers.
@@ -57,7 +61,11 @@ impl Integerizer<'_> {
             let lattice = Lattice { off: carried(lattice, &base), base, steps: Vec::new(), ..lattice.clone() };
             return self.sums_shown(&lattice, node);
         }
-        // Codes of 16 bits; behind a function from a mathematical library, its own range.
+        // Channels that change places cannot keep scales of their own: one fine grid for all.
+        if sums && simple && lattice.maxima_of_codes() {
+            return self.grid_shown(lattice, node);
+        }
+        // Fine codes; behind a function from a mathematical library, a table over codes of 16 bits.
         let curved = lattice.funcs().any(|f| f.trends().is_none());
         let mut front = lattice.clone();
         if curved {
@@ -65,9 +73,25 @@ impl Integerizer<'_> {
             let Step::Func(last) = last else { return Ok(None) };
             return self.curve_shown(&front, &last, node);
         }
-        let Some((codes, _)) = self.narrowed(lattice, node)? else { return Ok(None) };
-        self.certify(node, "codes of 16 bits", &codes, 0, codes.off);
+        let Some((codes, _)) = self.narrowed(lattice, node, FINE)? else { return Ok(None) };
+        self.certify(node, "codes on one grid", &codes, 0, codes.off);
         self.dequantize(codes.code, &codes.base, node).map(Some)
+    }
+
+    /// Sums on one grid for all channels, then ReLUs and moves.
+    fn grid_shown(&mut self, lattice: &Lattice, node: &Node) -> Result<Option<ValueId>, Diagnostic> {
+        let sums = Lattice { steps: Vec::new(), ..lattice.clone() };
+        let Some((grid, scale, off)) = self.gridded(&sums, node)? else { return Ok(None) };
+        let name = self.name(node, "codes");
+        let mut code = grid.code;
+        for step in &lattice.steps {
+            code = match step {
+                Step::Move(op) => self.patch.node(op.clone(), &[code], &name, &node.origin)?,
+                Step::Func(_) => self.patch.node(Unary::Relu, &[code], &name, &node.origin)?,
+            };
+        }
+        self.certify(node, "sums on one grid", lattice, 0, off + scale);
+        self.dequantize(code, &grid.base, node).map(Some)
     }
 
     /// A sigmoid or the like of a value on a grid: a table of 16-bit codes.
@@ -85,7 +109,7 @@ impl Integerizer<'_> {
         if let Some(reach) = reach {
             front.steps.push(Step::Func(Func::clip(-reach, reach)));
         }
-        let Some((codes, step)) = self.narrowed(&front, node)? else { return Ok(None) };
+        let Some((codes, step)) = self.narrowed(&front, node, INDEX)? else { return Ok(None) };
         let (lo, hi) = codes.range_of(0);
         let values = (lo..=hi).map(|q| codes.base.value(q, 0)).collect();
         let Some(values) = last.eval(super::function::block(1, values)) else { return Ok(None) };

@@ -16,8 +16,8 @@ use crate::report::Differs;
 use unfloat_ir::ops::{Binary, Cast};
 use unfloat_ir::{Diagnostic, ElemType, IntType, Node, ValueId};
 
-/// Bits of a sum where two scales have no exact grid.
-const BITS: u32 = 30;
+/// Bits of a sum where two scales have no exact grid: codes of 8 bits fit 32-bit words then, wider ones take 64.
+const BITS: [u32; 2] = [30, 44];
 /// The most pairs that are tried.
 const MAX_PAIRS: u64 = 1 << 22;
 
@@ -82,8 +82,9 @@ fn grid(a: f64, b: f64, greatest: u64) -> (i64, i64, f64) {
             return (1 << k, y as i64, a / power);
         }
     }
-    let bits = BITS.saturating_sub(64 - greatest.leading_zeros()).max(8);
-    let unit = a.max(b) / f64::from(1u32 << bits);
+    let own = 64 - greatest.leading_zeros();
+    let bits = BITS[usize::from(own > 8)].saturating_sub(own).max(8);
+    let unit = a.max(b) / f64::from(bits).exp2();
     ((a / unit).round() as i64, (b / unit).round() as i64, unit)
 }
 

@@ -129,10 +129,12 @@ impl Integerizer<'_> {
         let (least, level) = (wanted.least(), wanted.level());
         let (bias, scale) = match wanted.to {
             ElemType::Bipolar => (-1, 2),
+            // A constant is a level that is always reached, or, at the end of the type, one that never is.
+            _ if least == wanted.greatest() && wanted.to.has_code(least - 1) => (least - 1, 1),
             _ => (least, 1),
         };
         let falling: Vec<bool> = wanted.steps.iter().map(|s| s.trend() == Some(Trend::Falling)).collect();
-        let k = ((wanted.greatest() - bias) / level).max(0) as usize;
+        let k = ((wanted.greatest() - bias) / level).max(1) as usize;
         // The first argument, in the direction in which results rise, at which a level is reached; one beyond the range
         // where it never is, and the least where it always is.
         let row = |(s, &falls): (&Steps, &bool)| -> Vec<i64> {

@@ -13,8 +13,8 @@
 //! that no grid holds them finely enough.
 
 use super::Integerizer;
-use super::function::{Clamped, Func};
-use super::lattice::{Base, Lattice};
+use super::function::{Clamped, Func, Trend};
+use super::lattice::{Base, Lattice, Step};
 use super::realise::Wanted;
 use crate::report::{Fold, Proof};
 use unfloat_ir::ops::{ArgReduce, Binary, Cast, Lookup, Reduce, ReduceFn, Requantize, Softmax, Unary};
@@ -103,7 +103,8 @@ impl Integerizer<'_> {
         if op.log || op.axes != [ty.rank().saturating_sub(1)] || !(1..=1 << 16).contains(&classes) {
             return Ok(None);
         }
-        let Some((x, scale, off)) = self.on_one_grid(node)? else { return Ok(None) };
+        let Some(lattice) = self.lattice(node.inputs[0]).cloned() else { return Ok(None) };
+        let Some((x, scale, off)) = self.on_one_grid(lattice, node)? else { return Ok(None) };
         if off > COARSEST {
             return Ok(None);
         }
@@ -176,7 +177,8 @@ impl Integerizer<'_> {
         if !last || self.lattice(node.inputs[0]).is_none() {
             return Ok(());
         }
-        let Some((x, _, off)) = self.on_one_grid(node)? else { return Ok(()) };
+        let Some(lattice) = self.lattice(node.inputs[0]).cloned() else { return Ok(()) };
+        let Some((x, _, off)) = self.ranked(lattice, node)? else { return Ok(()) };
         let name = self.name(node, "class");
         let value = self.patch.node(arg.clone(), &[x.code], &name, &node.origin)?;
         // Scores that are nearer to each other than twice the bound may change places.
@@ -187,23 +189,52 @@ impl Integerizer<'_> {
         Ok(())
     }
 
+    /// What has the order of the operand: functions that rise the same way for all are left out.
+    fn ranked(
+        &mut self,
+        mut lattice: Lattice,
+        node: &Node,
+    ) -> Result<Option<(Lattice, f64, f64)>, Diagnostic> {
+        while let Some(Step::Func(f)) = lattice.steps.last() {
+            let trend = f.trends().filter(|_| f.rises_strictly()).or_else(|| f.expected_trend().map(|t| vec![t]));
+            if f.channels() > 1 || !trend.is_some_and(|t| t.iter().all(|t| *t == Trend::Rising)) {
+                break;
+            }
+            lattice.steps.pop();
+        }
+        self.on_one_grid(lattice, node)
+    }
+
     /// The operand as integers of one scale, and how far an element may be off by that.
-    fn on_one_grid(&mut self, node: &Node) -> Result<Option<(Lattice, f64, f64)>, Diagnostic> {
-        if let Some((x, scale, _)) = self.plain(node.inputs[0], node)? {
+    fn on_one_grid(
+        &mut self,
+        lattice: Lattice,
+        node: &Node,
+    ) -> Result<Option<(Lattice, f64, f64)>, Diagnostic> {
+        if let Some((x, scale, _)) = self.plain_of(lattice.clone(), node)? {
             let off = x.off;
             return Ok((scale > 0.0).then_some((x, scale, off)));
         }
-        let Some(lattice) = self.lattice(node.inputs[0]).filter(|l| l.is_narrow()).cloned() else {
+        if !lattice.is_narrow() {
             return Ok(None);
-        };
+        }
         let Some(base) = super::outputs::straight(&lattice) else {
-            let codes = self.narrowed(&lattice, node)?;
+            let codes = self.narrowed(&lattice, node, super::outputs::FINE)?;
             return Ok(codes.map(|(x, scale)| {
                 let off = x.off;
                 (x, scale, off)
             }));
         };
-        let lattice = Lattice { off: super::outputs::carried(&lattice, &base), base, steps: Vec::new(), ..lattice };
+        let off = super::outputs::carried(&lattice, &base);
+        self.gridded(&Lattice { off, base, steps: Vec::new(), ..lattice }, node)
+    }
+
+    /// Sums with scales and biases of their own on one grid: its scale, and how far an element may be off.
+    pub fn gridded(
+        &mut self,
+        lattice: &Lattice,
+        node: &Node,
+    ) -> Result<Option<(Lattice, f64, f64)>, Diagnostic> {
         let channels = lattice.channels();
         let end = |c: usize| {
             let ((scale, bias), (lo, hi)) = (lattice.base.line(c), lattice.range_of(c));
@@ -211,7 +242,7 @@ impl Integerizer<'_> {
         };
         let greatest = (0..channels).map(end).fold(f64::MIN_POSITIVE, f64::max);
         let grid = greatest / f64::from(FINE_BITS).exp2();
-        let Some((value, codes_off)) = self.regridded(&lattice, grid, node)? else { return Ok(None) };
+        let Some((value, codes_off)) = self.regridded(lattice, grid, node)? else { return Ok(None) };
         let reach = (1i64 << FINE_BITS) + 1;
         let base = Base::Sum { scale: vec![grid], bias: vec![0.0] };
         let off = grid * codes_off + lattice.off;
@@ -245,9 +276,14 @@ impl Integerizer<'_> {
         Ok(Some((value, off)))
     }
 
-    /// A value on a grid as codes of 16 bits: the scale is the power of two that just holds it. Nothing where its steps
+    /// A value on a grid as codes of so many bits: the scale is the power of two that just holds it. Nothing where its steps
     /// are not known to be monotone.
-    pub fn narrowed(&mut self, lattice: &Lattice, node: &Node) -> Result<Option<(Lattice, f64)>, Diagnostic> {
+    pub fn narrowed(
+        &mut self,
+        lattice: &Lattice,
+        node: &Node,
+        bits: u8,
+    ) -> Result<Option<(Lattice, f64)>, Diagnostic> {
         let channels = lattice.channels();
         let mut greatest = 0f64;
         for c in 0..channels {
@@ -271,7 +307,7 @@ impl Integerizer<'_> {
         if !greatest.is_finite() {
             return Ok(None);
         }
-        let int = IntType::signed(16);
+        let int = IntType::signed(bits);
         let scale =
             (greatest.max(f64::MIN_POSITIVE) / int.max() as f64).log2().ceil().max(-100.0).exp2() as f32;
         let Some(func) = Func::to_codes(int, scale) else { return Ok(None) };
