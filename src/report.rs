@@ -42,7 +42,9 @@ pub fn folds(report: &Report) -> Option<String> {
                 format!("{proof}; {} of {} pairs differ, by {} at most", d.different, d.pairs, d.most)
             }
             Some(d) => format!("{proof}; equal for {} pairs", d.pairs),
-            None if f.bound > 0.0 && f.proof != Proof::Bounded => format!("{proof}; off by {} at most", f.bound),
+            None if f.bound > 0.0 && f.proof != Proof::Bounded => {
+                format!("{proof}; off by {} at most", f.bound)
+            }
             None if f.exact || f.proof == Proof::Bounded => proof,
             None => format!("{proof}; the source rounds its sums"),
         };

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use unfloat_exec::reference::evaluate;
 use unfloat_ir::ops::*;
 use unfloat_ir::{
-    ElemType, Graph, IntType, Layout, Op, OpDef, Origin, Overflow, Rounding, Stage, Tensor, TensorType, ValueId,
+    ElemType, Graph, IntType, Layout, Op, OpDef, Origin, Overflow, Rounding, Stage, Tensor, TensorType,
+    ValueId,
 };
 use unfloat_passes::report::Fold;
 use unfloat_passes::validate::{Reference, SplitMix64};
@@ -77,11 +78,19 @@ impl Maker {
             Overflow::SaturateSymmetric,
         ]);
         let order = match overflow {
-            Overflow::Saturate => self.one_of(&[QuantizeOrder::RoundThenSaturate, QuantizeOrder::ClampThenRound]),
+            Overflow::Saturate => {
+                self.one_of(&[QuantizeOrder::RoundThenSaturate, QuantizeOrder::ClampThenRound])
+            }
             _ => QuantizeOrder::RoundThenSaturate,
         };
         let rounding = self.one_of(&Rounding::ALL);
-        let op = Quantize { to: ElemType::Int(int), narrow: overflow != Overflow::Wrap && self.below(6) == 0, rounding, overflow, order };
+        let op = Quantize {
+            to: ElemType::Int(int),
+            narrow: overflow != Overflow::Wrap && self.below(6) == 0,
+            rounding,
+            overflow,
+            order,
+        };
         let scale = self.power(-4, 1);
         let zero = if self.below(2) == 0 { 0 } else { self.int(-3, 5) } as f32;
         let (scale, zero) = (self.scalar(scale), self.scalar(zero));
@@ -273,8 +282,9 @@ fn check(seed: u64) -> Result<[usize; 3], TestCaseError> {
     let mut integers = graph.clone();
     let calls = parse_calls("integerize").expect("a pass");
     let options = RunOptions { evaluator: &Reference, ..RunOptions::default() };
-    let report = run_pipeline(&mut integers, &calls, &options, &mut Default::default())
-        .map_err(|e| TestCaseError::fail(format!("seed {seed}: {e}\n{}", unfloat_ir::text::print(&graph).text)))?;
+    let report = run_pipeline(&mut integers, &calls, &options, &mut Default::default()).map_err(|e| {
+        TestCaseError::fail(format!("seed {seed}: {e}\n{}", unfloat_ir::text::print(&graph).text))
+    })?;
     let all: Vec<&Fold> = report.passes.iter().flat_map(|p| &p.folds).collect();
     let folds: BTreeMap<&str, &Fold> = all.iter().map(|f| (f.value.as_str(), *f)).collect();
     let equal = equal(&graph, &folds);
@@ -286,8 +296,16 @@ fn check(seed: u64) -> Result<[usize; 3], TestCaseError> {
         for ((output, want), got) in graph.outputs().iter().zip(&want).zip(&got) {
             if equal.contains(&output.value) {
                 held += usize::from(s == 0);
-                let texts = || (unfloat_ir::text::print(&graph).text, unfloat_ir::text::print(&integers).text);
-                prop_assert_eq!(&want.data, &got.data, "seed {}, output {}\n{:?}", seed, output.name, texts());
+                let texts =
+                    || (unfloat_ir::text::print(&graph).text, unfloat_ir::text::print(&integers).text);
+                prop_assert_eq!(
+                    &want.data,
+                    &got.data,
+                    "seed {}, output {}\n{:?}",
+                    seed,
+                    output.name,
+                    texts()
+                );
             }
         }
     }
@@ -309,7 +327,7 @@ fn codes_are_those_of_the_source() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 0, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn codes_are_those_of_the_source_whatever_the_seed(seed: u64) {
         check(seed)?;

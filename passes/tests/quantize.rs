@@ -204,8 +204,12 @@ fn biases_are_on_the_grid_of_their_own_sums() {
             q.const_of(d.inputs[i]).unwrap().clone()
         };
         let weight: Vec<f32> = constant(1, 1).as_f32().unwrap().to_vec();
-        let want: Vec<f32> = weight.iter().map(|w| scale * w).collect();
-        assert_eq!(constant(2, 1).as_f32().unwrap(), want, "{layer}");
+        // So few products are summed here that a bias has a finer grid, by a power of two.
+        let want: Vec<f32> = constant(2, 1).as_f32().unwrap().to_vec();
+        let finer = scale * weight[0] / want[0];
+        assert!((1.0..=1024.0).contains(&finer) && finer.log2().fract() == 0.0, "{finer}");
+        let grid: Vec<f32> = weight.iter().map(|w| scale * w / finer).collect();
+        assert_eq!(want, grid, "{layer}");
         assert_eq!(constant(2, 0).ty.elem.to_string(), "i32");
         assert_eq!(
             (constant(1, 0).ty.elem.to_string(), constant(1, 1).shape().to_string()),
@@ -215,6 +219,31 @@ fn biases_are_on_the_grid_of_their_own_sums() {
         for (i, bias) in floats.as_f32().unwrap().iter().enumerate() {
             let code = constant(2, 0).data.code(i).unwrap();
             assert_eq!(code, (f64::from(*bias) / f64::from(want[i])).round_ties_even() as i64);
+        }
+    }
+}
+
+/// A channel that training has switched off still has its bias, however small its weights are.
+#[test]
+fn a_bias_beside_tiny_weights_keeps_its_value() {
+    for tiny in [1e-6f32, 1e-12, 1e-20, 1e-36] {
+        let (mut n, x) = Net::new(4);
+        let mut constant = |name: &str, dims: &[usize], values: Vec<f32>| {
+            n.g.add_const(name, Tensor::f32(dims, Layout::anonymous(dims.len()), values))
+        };
+        let bias = constant("bias", &[2], vec![0.7, -0.3]);
+        let w = constant("w", &[2, 4], vec![0.5, -0.25, 0.125, 1.0, tiny, -tiny, tiny, tiny / 2.0]);
+        let y = n.node(Dense, &[x, w, bias], "y");
+        let g = n.finish(&[y]);
+        let q = quantized(&g, &resolved(&g, &int8(), &[16], 1));
+        let run = |g: &Graph, x: f32| {
+            let x = Tensor::f32([4], Layout::channels_last(0), vec![x, -x, x, x]);
+            evaluate(g, &[x]).unwrap()[0].as_f32().unwrap().to_vec()
+        };
+        for v in [0.0, 0.5, -1.0] {
+            let (float, fake) = (run(&g, v), run(&q, v));
+            assert!((float[1] - fake[1]).abs() < 1e-5, "weights of {tiny}: {float:?} {fake:?}");
+            assert!((float[0] - fake[0]).abs() < 0.02, "{float:?} {fake:?}");
         }
     }
 }

@@ -144,7 +144,8 @@ impl<'g> Calibrator<'g> {
         }
         found.into_result(())?;
         let activations = self.activations();
-        let weights = self.weights();
+        let mut weights = self.weights();
+        self.leave_room_for_biases(&activations, &mut weights);
         let biases = self.biases(&activations, &weights);
         let accumulators = self.accumulators();
         let calibrated = self.runner.is_some();
@@ -222,7 +223,7 @@ impl<'g> Calibrator<'g> {
     }
 
     fn biases(&self, activations: &[Activation], weights: &[Weight]) -> Vec<BiasNumbers> {
-        let scales: BTreeMap<&str, f32> = activations.iter().map(|a| (a.value.as_str(), a.scale)).collect();
+        let scales = scales(activations);
         let one = |site: &crate::recipe::sites::BiasSite| {
             let node = self.graph.node(site.node);
             let (value, layer) = self.named(node.output);
@@ -240,26 +241,63 @@ impl<'g> Calibrator<'g> {
         self.sites.biases.iter().map(one).collect()
     }
 
-    /// The scale of a layer's sums, one or one per output channel: that of its operand times that of its weight. Nothing
-    /// where either has none.
-    fn sums(&self, id: NodeId, scales: &BTreeMap<&str, f32>, weights: &[Weight]) -> Option<Vec<f32>> {
+    /// Weights that are next to nothing beside the bias of their channel get a scale on which the bias is an integer that
+    /// registers hold: their own error then is a fraction of the bias that nobody sees.
+    fn leave_room_for_biases(&self, activations: &[Activation], weights: &mut [Weight]) {
+        let scales = scales(activations);
+        for site in self.sites.biases.iter().filter(|s| s.bias == Bias::Accumulator) {
+            let node = self.graph.node(site.node);
+            let name = &self.graph.value(node.output).name;
+            let bias = node.inputs.get(2).and_then(|&v| self.graph.const_of(v)).and_then(|t| t.as_f32());
+            let tensor = self.graph.const_of(node.inputs[1]).and_then(|t| t.as_f32());
+            let weight = weights.iter_mut().find(|w| w.value == *name && w.operand == 1);
+            let (Some(bias), Some(floats), Some(weight)) = (bias, tensor, weight) else { continue };
+            let Some((x, _)) = self.scale_of(node.inputs[0], &scales) else { continue };
+            if weight.scale.len() != bias.len() || weight.codes.len() != floats.len() {
+                continue;
+            }
+            let len = floats.len() / bias.len().max(1);
+            for (c, b) in bias.iter().enumerate() {
+                let least = f64::from(b.abs()) / MOST_BIAS / f64::from(x);
+                if f64::from(weight.scale[c]) < least && least < f64::from(f32::MAX) {
+                    weight.scale[c] = least as f32;
+                    let part = c * len..(c + 1) * len;
+                    let codes = weights::codes(&floats[part.clone()], &weight.scale[c..=c], weight.format);
+                    weight.codes.splice(part, codes);
+                }
+            }
+        }
+    }
+
+    /// The grid of a layer's biases, one or one per output channel: the scale of its operand times that of its weight, by a
+    /// power of two finer where so few sums there are that rounding a bias to one of them would show. Nothing where either has
+    /// no scale.
+    fn sums(&self, id: NodeId, scales: &BTreeMap<&str, (f32, i64)>, weights: &[Weight]) -> Option<Vec<f32>> {
         let node = self.graph.node(id);
-        let x = self.scale_of(node.inputs[0], scales)?;
+        let (x, greatest) = self.scale_of(node.inputs[0], scales)?;
         let name = &self.graph.value(node.output).name;
-        let weight = match weights.iter().find(|w| w.value == *name && w.operand == 1) {
-            Some(weight) => weight.scale.clone(),
+        let own;
+        let (weight, codes) = match weights.iter().find(|w| w.value == *name && w.operand == 1) {
+            Some(weight) => (weight.scale.clone(), &weight.codes),
             None => {
                 let (_, source) = self.graph.producer(node.inputs[1])?;
                 let scale = dequantized(self.graph, source)?;
                 let outputs = self.graph.ty(node.inputs[1]).shape[0];
-                (scale.len() == 1 || scale.len() == outputs).then(|| scale.to_vec())?
+                let codes = self.graph.const_of(source.inputs[0])?;
+                own = (0..codes.len()).filter_map(|i| codes.data.code(i)).collect();
+                ((scale.len() == 1 || scale.len() == outputs).then(|| scale.to_vec())?, &own)
             }
         };
-        Some(weight.iter().map(|w| (x * w).max(f32::MIN_POSITIVE)).collect())
+        let outputs = self.graph.ty(node.inputs[2]).shape.num_elements().max(1);
+        let reach = |part: &[i64]| part.iter().fold(0.0, |sum, c| sum + c.unsigned_abs() as f64);
+        let parts = codes.chunks((codes.len() / outputs).max(1)).map(reach);
+        let reach = parts.fold(1.0, f64::max) * greatest.max(1) as f64;
+        let finer = (FINEST_BIAS / reach).log2().ceil().max(0.0).exp2() as f32;
+        Some(weight.iter().map(|w| (x * w / finer).max(f32::MIN_POSITIVE)).collect())
     }
 
-    /// The scale of a quantized value, through moves.
-    fn scale_of(&self, value: ValueId, scales: &BTreeMap<&str, f32>) -> Option<f32> {
+    /// The scale of a quantized value, and its greatest code, through moves.
+    fn scale_of(&self, value: ValueId, scales: &BTreeMap<&str, (f32, i64)>) -> Option<(f32, i64)> {
         let mut at = value;
         loop {
             if let Some(&scale) = scales.get(self.graph.value(at).name.as_str()) {
@@ -267,8 +305,9 @@ impl<'g> Calibrator<'g> {
             }
             let (_, node) = self.graph.producer(at)?;
             if let Op::Dequantize(_) = node.op {
+                let greatest = self.graph.ty(node.inputs[0]).elem.code_range().map_or(1, |(_, hi)| hi);
                 return match dequantized(self.graph, node)? {
-                    [one] => Some(*one),
+                    [one] => Some((*one, greatest)),
                     _ => None,
                 };
             }
@@ -325,6 +364,16 @@ impl Watcher<'_> {
 pub fn channels(node: &Node, format: Format) -> Option<usize> {
     let rows = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_));
     (rows && weights::per_channel(format)).then_some(0)
+}
+
+/// The greatest integer that a bias becomes.
+const MOST_BIAS: f64 = (1i64 << 40) as f64;
+/// A bias is rounded to this part of the greatest sum, or to less.
+const FINEST_BIAS: f64 = (1i64 << 16) as f64;
+
+/// Scale and greatest code of every value that is quantized.
+fn scales(activations: &[Activation]) -> BTreeMap<&str, (f32, i64)> {
+    activations.iter().map(|a| (a.value.as_str(), (a.scale, a.quantizer.max()))).collect()
 }
 
 /// The constant scales of a dequantization.

@@ -10,7 +10,9 @@
 
 use unfloat_ir::arena::Handle;
 use unfloat_ir::ops::{Binary, Quantize, QuantizeOrder, Unary};
-use unfloat_ir::{Diagnostic, Graph, Layout, Node, NodeId, Op, Overflow, Patch, Rounding, Tensor, ValueId};
+use unfloat_ir::{
+    Diagnostic, ElemType, Graph, Layout, Node, NodeId, Op, Overflow, Patch, Rounding, Tensor, ValueId,
+};
 
 /// The number that leaves no room for a fraction.
 const MAGIC: f32 = 12_582_912.0;
@@ -66,7 +68,9 @@ impl Constants {
 
 /// The scale of a quantizer and the nodes that go back, if it is of the kind that can be simulated.
 fn pair(graph: &Graph, users: &[Vec<NodeId>], node: &Node, q: &Quantize) -> Option<(f32, Vec<NodeId>)> {
-    let plain = q.rounding == Rounding::HalfEven
+    // Codes of -1 and 1 have no 0 to round to.
+    let plain = matches!(q.to, ElemType::Int(_))
+        && q.rounding == Rounding::HalfEven
         && q.overflow == Overflow::Saturate
         && (q.order == QuantizeOrder::RoundThenSaturate || q.order == QuantizeOrder::ClampThenRound);
     let (lo, hi) = q.bounds();

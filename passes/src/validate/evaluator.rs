@@ -95,6 +95,16 @@ pub fn evaluate_from(
     known: impl IntoIterator<Item = (ValueId, Arc<Tensor>)>,
     wanted: &[ValueId],
 ) -> Result<Vec<Arc<Tensor>>, Diagnostics> {
+    evaluate_through(graph, known, wanted, &mut |_, tensor| Ok(tensor))
+}
+
+/// As [`evaluate_from`]; `seen` is shown each value that a node makes, and gives what its readers see.
+pub fn evaluate_through(
+    graph: &Graph,
+    known: impl IntoIterator<Item = (ValueId, Arc<Tensor>)>,
+    wanted: &[ValueId],
+    seen: &mut dyn FnMut(ValueId, Arc<Tensor>) -> Result<Arc<Tensor>, Diagnostics>,
+) -> Result<Vec<Arc<Tensor>>, Diagnostics> {
     let mut values: BTreeMap<ValueId, Arc<Tensor>> = known.into_iter().collect();
     let order = needed(graph, &values, wanted);
     // How many readers still wait for each value: nothing is kept for longer than it is needed.
@@ -112,7 +122,7 @@ pub fn evaluate_from(
             let text = format!("`{}` ({}): {e}", graph.value(node.output).name, node.op.name());
             Diagnostic::error(&node.origin, text)
         })?;
-        values.insert(node.output, Arc::new(Tensor { ty, data }));
+        values.insert(node.output, seen(node.output, Arc::new(Tensor { ty, data }))?);
         for v in &node.inputs {
             if let Some(left) = readers.get_mut(v) {
                 *left -= 1;

@@ -10,8 +10,7 @@
 //!   the greatest magnitude of the value's elements for the same sample.
 //! * [`Claim::Lossy`]: as `Within`, without a limit.
 //!
-//! What a pass says of single values ([`Fold`]) is held to that: those that are equal by its own words must be equal, bounds
-//! replace the limit where they are greater (`allowance`).
+//! Where a pass says what it knows of single values ([`Fold`]), each of them is held to that on its own (`folds`).
 //!
 //! Some networks amplify rounding so much that two right computations differ by more than any sensible limit. When
 //! a limit of `Within` is passed, the graph before is run again, a few times, with all inputs and constants moved by
@@ -21,9 +20,9 @@
 //! ReLU that none of them wakes), both sides agree whatever the weights are. The evidence names such values, and the
 //! pipeline warns of them.
 
-mod allowance;
 mod compare;
 mod evaluator;
+mod folds;
 pub mod matching;
 mod samples;
 
@@ -34,7 +33,6 @@ pub use samples::{SplitMix64, nudged, sample};
 use crate::analysis::{memory, perm};
 use crate::pass::{Claim, PassInfo};
 use crate::report::{Evidence, Fold};
-use allowance::{Allowance, Allowances};
 use matching::{Matching, Pair, relate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -82,10 +80,10 @@ pub fn validate(
     check_interface(info, before, after)?;
     match info.claim {
         Claim::Exact => exact(info, before, after, effort),
-        Claim::Within { abs, rel } => {
-            let allowed = Allowances::of(before, folds, effort.evaluator);
-            measured(info, before, after, Some(((abs, rel), allowed)), effort)
+        Claim::Within { abs, rel } if !folds.is_empty() => {
+            folds::check(info, before, after, folds, (abs, rel), effort)
         }
+        Claim::Within { abs, rel } => measured(info, before, after, Some((abs, rel)), effort),
         Claim::Lossy { .. } => measured(info, before, after, None, effort),
     }
 }
@@ -318,7 +316,7 @@ fn measured(
     info: &PassInfo,
     before: &Graph,
     after: &Graph,
-    limit: Option<((f64, f64), Allowances)>,
+    limit: Option<(f64, f64)>,
     effort: &Effort,
 ) -> Result<Evidence, Diagnostics> {
     let pairs = relate(before, after, false).pairs;
@@ -339,22 +337,13 @@ fn measured(
             let seen = compare(x, y, &pairs[p].order);
             tally.add(&before.value(pairs[p].before).name, &seen);
             let unit = unit(before.ty(pairs[p].before));
-            if let Some(((abs, rel), allowed)) = &limit {
-                let general = (abs + rel * seen.magnitude).max(unit);
-                match allowed.of_value(pairs[p].before) {
-                    Some(Allowance::Equal) if seen.max_abs > 0.0 => {
-                        return Err(violation(info, before, &pairs[p], &seen, Some(0.0), s).into());
-                    }
-                    Some(Allowance::Equal) => {}
-                    Some(Allowance::AtLeast(bound)) if seen.max_abs <= bound => {}
-                    _ if seen.max_abs > general => broken.push((p, s, seen)),
-                    _ => {}
-                }
+            if limit.is_some_and(|(abs, rel)| seen.max_abs > (abs + rel * seen.magnitude).max(unit)) {
+                broken.push((p, s, seen));
             }
         }
     }
     let noise = match limit {
-        Some((limit, _)) if !broken.is_empty() => {
+        Some(limit) if !broken.is_empty() => {
             Some(excuse(info, before, &pairs, &first, broken, limit, effort)?)
         }
         _ => None,

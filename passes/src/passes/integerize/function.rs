@@ -189,9 +189,11 @@ impl Func {
     pub fn rises_strictly(&self) -> bool {
         match &self.op {
             Op::Unary(Unary::LeakyRelu { alpha }) => *alpha > 0.0,
-            Op::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div) => {
-                self.operands.iter().flatten().all(|t| t.as_f32().is_some_and(|v| v.iter().all(|&c| c != 0.0)))
-            }
+            Op::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div) => self
+                .operands
+                .iter()
+                .flatten()
+                .all(|t| t.as_f32().is_some_and(|v| v.iter().all(|&c| c != 0.0))),
             _ => false,
         }
     }

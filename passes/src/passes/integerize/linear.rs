@@ -228,7 +228,11 @@ impl Integerizer<'_> {
             let scales = (0..base.channels()).map(|c| base.line(c).0);
             exact && scales.map(significant).max().unwrap_or(0) + bits <= f64::MANTISSA_DIGITS
         };
-        Ok(range.map(|range| Lattice { exact: exact(&range), off, ..Lattice::new(code, range, base.clone()) }))
+        Ok(range.map(|range| Lattice {
+            exact: exact(&range),
+            off,
+            ..Lattice::new(code, range, base.clone())
+        }))
     }
 
     /// The input with cells of the zero point around it, and the convolution without padding; nothing where that is no

@@ -40,9 +40,12 @@ use lattice::{Base, Lattice, Step};
 use realise::Wanted;
 use std::collections::BTreeMap;
 use unfloat_ir::arena::Handle;
-use unfloat_ir::ops::{Cast, PadMode, UpsampleMode};
+use unfloat_ir::ops::{Cast, PadMode, Requantize, UpsampleMode};
 use unfloat_ir::ranges::Ranges;
-use unfloat_ir::{Diagnostic, Diagnostics, ElemType, Graph, Layout, Node, Op, Patch, Stage, Tensor, ValueId};
+use unfloat_ir::{
+    Diagnostic, Diagnostics, ElemType, Graph, IntType, Layout, Node, Op, Overflow, Patch, Rounding, Stage,
+    Tensor, ValueId,
+};
 
 /// The pass `integerize`.
 pub struct Integerize;
@@ -259,7 +262,7 @@ impl<'g> Integerizer<'g> {
         let mut codes = Vec::new();
         let same = parts.iter().all(|l| self.patch.ty(l.code).elem == elem);
         for part in &parts {
-            let to = ElemType::Int(unfloat_ir::IntType::covering(range.0, range.1));
+            let to = ElemType::Int(IntType::covering(range.0, range.1));
             let cast = Cast { to };
             let wide =
                 if same { part.code } else { self.patch.node(cast, &[part.code], &name, &node.origin)? };
@@ -387,7 +390,7 @@ impl<'g> Integerizer<'g> {
         Ok(Some(value))
     }
 
-    /// The step function; of a quantizer that wraps, if it must be, that to a wider type and its low bits.
+    /// The step function; of a quantizer that wraps, if it must be, that to a wider type, and then the overflow.
     fn unwrapped(
         &mut self,
         lattice: &Lattice,
@@ -403,9 +406,24 @@ impl<'g> Integerizer<'g> {
         }
         let direct = self.step_function(lattice, quantizer, to, node)?;
         let (None, Some((func, int))) = (direct, wider) else { return Ok(direct) };
-        let Some(value) = self.step_function(lattice, &func, &ElemType::Int(int), node)? else { return Ok(None) };
+        let folds = self.folds.len();
+        let value = self.step_function(lattice, &func, &ElemType::Int(int), node)?;
+        let sure = self.folds[folds..].iter().all(|f| f.bound == 0.0);
+        let (Some(value), true, Some((q, ..)), ElemType::Int(to)) = (value, sure, quantizer.quantizer(0), to)
+        else {
+            self.folds.truncate(folds);
+            return Ok(None);
+        };
+        let overflow = q.overflow;
         let name = self.name(node, "codes");
-        self.patch.node(Cast { to: to.clone() }, &[value], &name, &node.origin).map(Some)
+        if overflow == Overflow::Wrap {
+            let to = ElemType::Int(*to);
+            return self.patch.node(Cast { to }, &[value], &name, &node.origin).map(Some);
+        }
+        let op = Requantize { to: *to, rounding: Rounding::Floor, overflow, narrow: q.narrow };
+        let one = self.integers(&format!("{name}.one"), &[1]);
+        let none = self.integers_of(&format!("{name}.none"), &[0], ElemType::Int(IntType::unsigned(1)));
+        self.patch.node(op, &[value, one, none, none], &name, &node.origin).map(Some)
     }
 
     /// The lattice with maxima taken of the accumulators where they cannot be taken of results; nothing where neither
@@ -457,7 +475,8 @@ impl<'g> Integerizer<'g> {
             // More levels than there are thresholds: ties that alternate, say, which no one line has.
             return self.wide(lattice, quantizer, to, node, lines);
         };
-        let differs = self.pairs.get(&lattice.code).map(|pair| pair.check(lattice, quantizer, &steps)).flatten();
+        let differs =
+            self.pairs.get(&lattice.code).map(|pair| pair.check(lattice, quantizer, &steps)).flatten();
         let checked = differs.is_some_and(|d| d.different == 0);
         let bound = if checked { 0.0 } else { steps::moved_by(&steps, lattice) as f64 };
         self.folds.push(Fold {

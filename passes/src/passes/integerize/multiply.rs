@@ -21,7 +21,8 @@ pub struct Multiply {
 impl Multiply {
     /// The greatest magnitude of a sum, for arguments of that range.
     pub fn greatest(&self, (lo, hi): (i64, i64)) -> u128 {
-        let sum = |x: i64| (i128::from(x) * i128::from(self.multiplier) + i128::from(self.addend)).unsigned_abs();
+        let sum =
+            |x: i64| (i128::from(x) * i128::from(self.multiplier) + i128::from(self.addend)).unsigned_abs();
         sum(lo).max(sum(hi))
     }
 }

@@ -58,7 +58,8 @@ impl Integerizer<'_> {
             return self.dequantize(lattice.code, &lattice.base, node).map(Some);
         }
         if let Some(base) = straight(lattice) {
-            let lattice = Lattice { off: carried(lattice, &base), base, steps: Vec::new(), ..lattice.clone() };
+            let lattice =
+                Lattice { off: carried(lattice, &base), base, steps: Vec::new(), ..lattice.clone() };
             return self.sums_shown(&lattice, node);
         }
         // Channels that change places cannot keep scales of their own: one fine grid for all.

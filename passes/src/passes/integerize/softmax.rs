@@ -196,7 +196,8 @@ impl Integerizer<'_> {
         node: &Node,
     ) -> Result<Option<(Lattice, f64, f64)>, Diagnostic> {
         while let Some(Step::Func(f)) = lattice.steps.last() {
-            let trend = f.trends().filter(|_| f.rises_strictly()).or_else(|| f.expected_trend().map(|t| vec![t]));
+            let trend =
+                f.trends().filter(|_| f.rises_strictly()).or_else(|| f.expected_trend().map(|t| vec![t]));
             if f.channels() > 1 || !trend.is_some_and(|t| t.iter().all(|t| *t == Trend::Rising)) {
                 break;
             }

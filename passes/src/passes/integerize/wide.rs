@@ -46,7 +46,8 @@ impl Integerizer<'_> {
         node: &Node,
         lines: Option<Vec<Clamped>>,
     ) -> Result<Option<ValueId>, Diagnostic> {
-        let (Some(mut lines), Some((q, _, _)), ElemType::Int(int)) = (lines, quantizer.quantizer(0), to) else {
+        let (Some(mut lines), Some((q, _, _)), ElemType::Int(int)) = (lines, quantizer.quantizer(0), to)
+        else {
             return Ok(None);
         };
         let Some(tail) = tail(&mut lines, quantizer) else { return Ok(None) };
@@ -148,7 +149,9 @@ impl Integerizer<'_> {
             }
             _ => {
                 let of = |f: fn(&(i64, i64)) -> i64| bounds.iter().map(f).collect::<Vec<i64>>();
-                for (f, what, limits) in [(Binary::Max, "least", of(|b| b.0)), (Binary::Min, "most", of(|b| b.1))] {
+                for (f, what, limits) in
+                    [(Binary::Max, "least", of(|b| b.0)), (Binary::Min, "most", of(|b| b.1))]
+                {
                     let limits = self.integers_of(&format!("{name}.{what}"), &limits, elem.clone());
                     value = self.patch.node(f, &[value, limits], &name, &wanted.node.origin)?;
                 }
@@ -269,7 +272,9 @@ fn tail(lines: &mut [Clamped], quantizer: &Func) -> Option<Tail> {
     for line in lines.iter_mut() {
         (line.b, line.lo, line.hi) = (line.b - shift, line.lo - shift, line.hi - shift);
     }
-    let end = |v: f64, open: i64| if v.is_finite() { f64::from(q.rounding.apply(v as f32)) as i64 + shift as i64 } else { open };
+    let end = |v: f64, open: i64| {
+        if v.is_finite() { f64::from(q.rounding.apply(v as f32)) as i64 + shift as i64 } else { open }
+    };
     let bounds: Vec<(i64, i64)> = lines.iter().map(|l| (end(l.lo, i64::MIN), end(l.hi, i64::MAX))).collect();
     let (least, greatest) = q.bounds();
     let saturates = matches!(q.overflow, Overflow::Saturate | Overflow::SaturateSymmetric);

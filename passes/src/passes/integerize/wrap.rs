@@ -1,8 +1,9 @@
-//! Quantizers that wrap, behind functions that bend.
+//! Quantizers that wrap, or give 0 for what does not fit, behind functions that bend.
 //!
-//! In: a step function whose quantizer keeps the low bits of what does not fit. Out: the same quantizer to a type that holds
-//! every result, which saturates nowhere, and whose low bits are then taken ([`unwrapped`]); so a bound of a ReLU comes in front
-//! of the wrap, as in the source. Where all results fit the type itself, there is nothing to wrap.
+//! In: a step function whose quantizer does not saturate. Out: the same quantizer to a type that holds every result, which
+//! saturates nowhere ([`unwrapped`]), and the overflow behind it; so a bound of a ReLU comes in front of the overflow, as in
+//! the source. Where all results fit the type itself, there is none. Left alone: results that are known within a bound only; what
+//! is nearly the same number may be at the other end of the type.
 
 use super::function::Func;
 use super::lattice::{Lattice, evaluate};
@@ -11,9 +12,11 @@ use unfloat_ir::{ElemType, IntType, Overflow};
 /// Bits of the type that is tried first: every float that is not beyond all sums has a code there.
 const WIDE: u8 = 48;
 
-/// The quantizer to a type that holds every result; nothing where it does not wrap, or where that is not known.
+/// The quantizer to a type that holds every result; nothing where it saturates, or where that is not known.
 pub fn unwrapped(lattice: &Lattice, quantizer: &Func) -> Option<(Func, IntType)> {
-    let (q, _, _) = quantizer.quantizer(0).filter(|(q, _, _)| q.overflow == Overflow::Wrap)?;
+    let (q, _, _) = quantizer
+        .quantizer(0)
+        .filter(|(q, ..)| matches!(q.overflow, Overflow::Wrap | Overflow::SaturateZero))?;
     let unwrapped = |to: IntType| quantizer.retyped(to, Overflow::Saturate);
     let wide = unwrapped(IntType::signed(WIDE))?;
     let funcs: Vec<&Func> = lattice.funcs().chain([&wide]).collect();
