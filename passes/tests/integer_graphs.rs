@@ -127,7 +127,8 @@ impl Maker {
     fn layer(&mut self, x: ValueId) -> Option<ValueId> {
         let (rank, channels) = (self.graph.ty(x).rank(), self.channels(x));
         let out = 1 + self.below(3);
-        match (rank, self.below(3)) {
+        match (rank, self.below(5)) {
+            (3, 3) => self.transposed(x, out),
             (3, 0 | 1) => {
                 let window = self.window(2);
                 let groups = if self.below(3) == 0 { channels } else { 1 };
@@ -152,6 +153,19 @@ impl Maker {
                 self.add(Dense, &[x, w, b])
             }
         }
+    }
+
+    fn transposed(&mut self, x: ValueId, out: usize) -> Option<ValueId> {
+        let shape = self.graph.ty(x).shape.to_vec();
+        let window = self.window(2);
+        let dilations = vec![1, 1 + self.below(2)];
+        let reach = |i: usize| (shape[i] - 1) * window.strides[i] + (window.kernel[i] - 1) * dilations[i] + 1;
+        let crop = window.pads_begin.clone();
+        let output = (0..2).map(|i| (reach(i) + window.pads_end[i]).saturating_sub(crop[i]).max(1)).collect();
+        let w = self.weight(&[&[out], &window.kernel[..], &[shape[2]]].concat(), Layout::weight(2), 0)?;
+        let b = self.bias(out);
+        let (kernel, strides) = (window.kernel, window.strides);
+        self.add(ConvTranspose { kernel, strides, dilations, crop, output, groups: 1 }, &[x, w, b])
     }
 
     fn function(&mut self, x: ValueId) -> Option<ValueId> {

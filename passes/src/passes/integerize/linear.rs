@@ -8,6 +8,7 @@
 use super::Integerizer;
 use super::function::constant;
 use super::lattice::{Base, Lattice, Step, magnitude_bits, significant};
+use super::transposed::turned;
 use unfloat_ir::accumulator;
 use unfloat_ir::ops::{Cast, Conv, Pad, PadMode, Unary};
 use unfloat_ir::tensor::for_each_index;
@@ -171,7 +172,7 @@ impl Integerizer<'_> {
         }
         let ty = self.graph.ty(node.inputs[1]);
         let axis = if matmul { ty.rank().saturating_sub(1) } else { 0 };
-        let Some(weight) = Weight::of(self.graph, node.inputs[1], axis) else { return Ok(None) };
+        let Some(mut weight) = Weight::of(self.graph, node.inputs[1], axis) else { return Ok(None) };
         // Each matrix of several has sums of its own.
         if matmul && zero != 0 && ty.shape.dims().iter().rev().skip(2).any(|&n| n != 1) {
             return Ok(None);
@@ -185,19 +186,20 @@ impl Integerizer<'_> {
         };
         let mut op = node.op.clone();
         let (mut code, mut codes) = (x.code, [x.range_of(0)]);
-        match &mut op {
-            Op::Conv(conv) if conv.window.is_padded() => {
-                codes = [(codes[0].0.min(zero), codes[0].1.max(zero))];
-                code = match self.padded(node, conv, code, zero)? {
-                    Some(code) => code,
-                    None => return Ok(None),
-                };
-            }
-            // Cells that miss taps have a sum of fewer zero points.
-            Op::ConvTranspose(_) if zero != 0 => return Ok(None),
-            // Those of several taps or of none have sums of all that is between.
-            Op::ConvTranspose(_) => codes = [(codes[0].0.min(0), codes[0].1.max(0))],
-            _ => {}
+        if let Op::ConvTranspose(transposed) = &node.op {
+            let Some((spread, conv)) = self.spread(node, transposed, code, zero)? else { return Ok(None) };
+            (code, op) = (spread, conv.into());
+            weight.codes = turned(&weight.codes);
+            codes = [(codes[0].0.min(zero), codes[0].1.max(zero))];
+        }
+        if let Op::Conv(conv) = &mut op
+            && conv.window.is_padded()
+        {
+            codes = [(codes[0].0.min(zero), codes[0].1.max(zero))];
+            code = match self.padded(node, conv, code, zero)? {
+                Some(code) => code,
+                None => return Ok(None),
+            };
         }
         let held = accumulator::range(&op, self.patch.ty(code), &codes, &weight.codes, None);
         let name = self.name(node, "weight");
@@ -241,22 +243,14 @@ impl Integerizer<'_> {
         &mut self,
         node: &Node,
         conv: &mut Conv,
-        mut code: ValueId,
+        code: ValueId,
         zero: i64,
     ) -> Result<Option<ValueId>, Diagnostic> {
         if zero == 0 {
             return Ok(Some(code));
         }
-        let elem = self.patch.ty(code).elem.clone();
-        let Some((lo, hi)) = elem.code_range() else { return Ok(None) };
-        if (zero as f32) as i64 != zero {
-            return Ok(None);
-        }
+        let Some(code) = self.with_code(node, code, zero)? else { return Ok(None) };
         let name = self.name(node, "padded");
-        if !elem.has_code(zero) {
-            let to = ElemType::Int(IntType::covering(lo.min(zero), hi.max(zero)));
-            code = self.patch.node(Cast { to }, &[code], &name, &node.origin)?;
-        }
         // Channels are last: the spatial axes come first.
         let ends = |v: &[usize]| [v, &[0]].concat();
         let op = Pad {

@@ -30,6 +30,7 @@ mod pairs;
 mod realise;
 mod softmax;
 mod steps;
+mod transposed;
 mod wide;
 mod wrap;
 
