@@ -1,5 +1,6 @@
 //! What every backend offers, its options, and the registry.
 
+use crate::onnx::{Dialect, Onnx};
 use crate::outdir::OutDir;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,6 +10,11 @@ use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Stage, Tensor};
 pub trait Backend: Sync {
     /// Name, summary, options.
     fn info(&self) -> &'static BackendInfo;
+
+    /// Whether it takes the graph with its quantizers, before they become integer arithmetic.
+    fn wants_quantizers(&self) -> bool {
+        false
+    }
 
     /// Finds everything in the graph that this backend cannot do. Says it all at once, before a byte is written.
     fn check(&self, graph: &Graph, options: &Options) -> Result<(), Diagnostics>;
@@ -49,7 +55,7 @@ pub struct OptionInfo {
 }
 
 /// Every backend.
-pub const ALL: &[&dyn Backend] = &[&crate::cpp::Cpp];
+pub const ALL: &[&dyn Backend] = &[&crate::cpp::Cpp, &Onnx(Dialect::Qcdq), &Onnx(Dialect::Qonnx)];
 
 /// The backend of that name, or an error that names them all.
 pub fn find(name: &str) -> Result<&'static dyn Backend, Diagnostic> {

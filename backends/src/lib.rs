@@ -10,6 +10,7 @@
 //! | [`namer`] | identifiers of the target languages |
 //! | [`core`] | what of a graph is integers, and what stands around it |
 //! | [`cpp`] | header-only C++17 |
+//! | [`onnx`] | ONNX with quantizers: QCDQ and QONNX |
 //!
 //! To add a backend: a folder here that implements [`Backend`], and a line in [`backend::ALL`].
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod core;
 pub mod cpp;
 pub mod manifest;
 pub mod namer;
+pub mod onnx;
 pub mod outdir;
 pub mod process;
 pub mod scratch;

@@ -33,11 +33,13 @@ pub fn run(args: &Convert) -> CommandResult {
     let mut warnings = Diagnostics::new();
     let options = RunOptions { validate: !args.no_validate, ..RunOptions::default() };
     let mut passes = run_pipeline(&mut graph, &pipeline("import")?, &options, &mut warnings)?;
+    let quantizers;
     let quantization = match &request {
         None => {
             if args.head == Head::Class {
                 graph = classes(graph)?;
             }
+            quantizers = graph.clone();
             // What a source quantized becomes integers; there is nothing to do in a float model.
             passes
                 .passes
@@ -49,6 +51,7 @@ pub fn run(args: &Convert) -> CommandResult {
             passes.passes.extend(quantization.quantized.passes.passes.iter().cloned());
             warnings.extend(quantization.quantized.warnings.0.iter().cloned());
             graph = quantization.quantized.graph.clone();
+            quantizers = quantization.quantized.stepwise.clone();
             Some(quantization)
         }
     };
@@ -67,7 +70,7 @@ pub fn run(args: &Convert) -> CommandResult {
         }
         return Ok(Outcome::Differs);
     }
-    let (mut out, manifest) = emit(&graph, &emitters)?;
+    let (mut out, manifest) = emit(&graph, &quantizers, &emitters)?;
     let checks = match &args.check {
         None => Vec::new(),
         Some(data) => check(&graph, &out, &manifest, data.as_deref(), request.is_none())?,
@@ -192,14 +195,16 @@ fn name(args: &Convert, graph: &Graph) -> String {
     }
 }
 
-fn emit(graph: &Graph, emitters: &[Emitter]) -> Result<(OutDir, Manifest), Diagnostics> {
+/// Emits `graph`, or for backends that write quantizers, the graph that still has them.
+fn emit(graph: &Graph, quantizers: &Graph, emitters: &[Emitter]) -> Result<(OutDir, Manifest), Diagnostics> {
     let mut out = OutDir::new();
     let mut manifest = Manifest::new(graph);
     let mut found = Diagnostics::new();
+    let source = |backend: &dyn Backend| if backend.wants_quantizers() { quantizers } else { graph };
     for emitter in emitters {
         if let Emitter::Backend(backend) = emitter {
             let options = Options::defaults(backend.info());
-            if let Err(faults) = backend.check(graph, &options) {
+            if let Err(faults) = backend.check(source(*backend), &options) {
                 found.extend(faults);
             }
         }
@@ -209,7 +214,7 @@ fn emit(graph: &Graph, emitters: &[Emitter]) -> Result<(OutDir, Manifest), Diagn
         match emitter {
             Emitter::Backend(backend) => {
                 let options = Options::defaults(backend.info());
-                backend.emit(graph, &options, &mut out)?;
+                backend.emit(source(*backend), &options, &mut out)?;
                 manifest.backend(backend.info().name, &options);
             }
             Emitter::Uir => {
