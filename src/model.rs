@@ -126,7 +126,11 @@ impl Subject {
                 during("running the samples", || plan.run_data(&data, inputs.count, threads))?
             }
             Subject::Artefact(artefact) => {
-                let what = format!("compiling and running the emitted {}", artefact.backend.info().name);
+                let name = artefact.backend.info().name;
+                let what = match artefact.backend.wants_quantizers() {
+                    true => format!("importing and running the emitted {name}"),
+                    false => format!("compiling and running the emitted {name}"),
+                };
                 during(&what, || artefact.run(inputs))?
             }
         };
@@ -154,6 +158,8 @@ fn by_reference(graph: &Graph, inputs: &Batch) -> Result<Batch, Diagnostics> {
 /// A directory that `convert` made.
 pub struct Artefact {
     dir: PathBuf,
+    /// The model's name, which its files have.
+    name: String,
     backend: &'static dyn Backend,
     inputs: Vec<(String, TensorType)>,
     outputs: Vec<(String, TensorType)>,
@@ -190,10 +196,27 @@ impl Artefact {
             ports.iter().map(ty).collect::<Result<Vec<_>, _>>()
         };
         let (inputs, outputs) = (ports(&manifest.inputs)?, ports(&manifest.outputs)?);
-        Ok(Self { dir: dir.to_path_buf(), backend: backend::find(name)?, inputs, outputs })
+        let backend = backend::find(name)?;
+        Ok(Self { dir: dir.to_path_buf(), name: manifest.name, backend, inputs, outputs })
+    }
+
+    /// The graph of integers that a model which was emitted with its quantizers is, once it is read again.
+    fn imported(&self) -> Result<Graph, Diagnostics> {
+        let plain = Path::new(&self.name).file_name().is_some_and(|n| n == self.name.as_str());
+        if !plain {
+            let at = Location::file(self.dir.join("manifest.json").display().to_string());
+            return Err(Diagnostic::error(at, format!("`{}` is no name of a file", self.name)).into());
+        }
+        let path = self.dir.join(self.backend.info().name).join(format!("{}.onnx", self.name));
+        let graph = load_graph(&path, &Import::default())?;
+        memory::check(&graph)?;
+        integers(graph)
     }
 
     fn run(&self, inputs: &Batch) -> Result<Vec<Data>, Diagnostics> {
+        if self.backend.wants_quantizers() {
+            return Ok(Subject::Graph(self.imported()?).run(inputs, default_threads())?.data);
+        }
         let types: Vec<&TensorType> = self.inputs.iter().map(|(_, ty)| ty).collect();
         let samples: Vec<Vec<Tensor>> = (0..inputs.count).map(|s| inputs.sample(&types, s)).collect();
         let results = self.backend.replay(&self.dir, &samples)?;

@@ -51,7 +51,11 @@ pub fn run(args: &Convert) -> CommandResult {
             passes.passes.extend(quantization.quantized.passes.passes.iter().cloned());
             warnings.extend(quantization.quantized.warnings.0.iter().cloned());
             graph = quantization.quantized.graph.clone();
-            quantizers = quantization.quantized.stepwise.clone();
+            // The class is taken in front of the last quantizer, as in the graph of integers.
+            quantizers = match args.head {
+                Head::Class => classes(quantization.quantized.stepwise.clone())?,
+                _ => quantization.quantized.stepwise.clone(),
+            };
             Some(quantization)
         }
     };

@@ -1,127 +1,183 @@
-//! Quantizers and quantized constants in both dialects.
+//! Quantizers of values in both dialects: a `quantize` with its `dequantize`.
 //!
 //! What is written gives the same codes: the order of rounding and adding the zero point differs between the dialects,
-//! so it must be the dialect's own, or the zero point 0, where both orders are the same. Weights of QONNX are floats, and
-//! are refused if their quantizer would not give back every code.
+//! so it must be the dialect's own, or the zero point 0, where both orders are the same.
+//!
+//! QCDQ has codes of 8 bits, and from opset 21 on of 16; fewer are left by a `Clip`. Runtimes have no `Clip` of 16 bits, so
+//! it stands between two `Cast`s. In files of opset 21, signed codes of 8 bits take that way as well: onnxruntime
+//! then loses the type of `int8` codes when it moves quantizers (its releases differ in whether a zero point must be there
+//! or must be missing).
 
 use super::Dialect;
-use super::writer::{Form, INT8, INT16, INT32, UINT8, UINT16, Writer, int, order, text};
+use super::constant::Param;
+use super::writer::{Form, INT8, INT16, INT32, Refusal, Result, UINT8, UINT16, Writer};
+use super::writer::{flag, int, order, place, text};
 use unfloat_ir::ops::{Quantize, QuantizeOrder};
-use unfloat_ir::{Data, ElemType, Node, Op, Overflow, Rounding, Tensor, ValueId};
+use unfloat_ir::{Data, ElemType, Node, Op, Overflow, Rounding, ValueId};
 
-/// One number of a constant whose elements are all equal.
-fn scalar(w: &Writer, id: ValueId, what: &str) -> Result<f32, String> {
-    let tensor = w.graph.const_of(id).ok_or_else(|| format!("its {what} is computed, not constant"))?;
-    let code = |i| tensor.data.code(i).map(|c| c as f32);
-    match (tensor.as_f32().and_then(|v| v.first().copied()).or_else(|| code(0)), tensor.len()) {
-        (Some(value), 1) => Ok(value),
-        _ => Err(format!("its {what} differs between channels, which only weights may have")),
-    }
+/// A pair under way: the float operand and form, scale and zero point of both nodes.
+struct Pair<'a> {
+    op: &'a Quantize,
+    x: String,
+    out: ValueId,
+    form: Form,
+    there: [Param; 2],
+    back: [Param; 2],
 }
 
-/// Whether a value is the codes of a quantizer, which its `dequantize` writes.
+/// The quantizer whose codes a value is.
 pub(super) fn quantizer<'a>(w: &Writer<'a>, id: ValueId) -> Option<&'a Node> {
     w.graph.producer(id).map(|(_, n)| n).filter(|n| matches!(n.op, Op::Quantize(_)))
 }
 
-/// A `quantize` with its `dequantize`.
-pub(super) fn pair(w: &mut Writer, quantize: &Node, dequantize: &Node) -> Result<(), String> {
-    let Op::Quantize(q) = &quantize.op else { return Err("expected a quantizer".into()) };
-    let (scale, zero) =
-        (scalar(w, quantize.inputs[1], "scale")?, scalar(w, quantize.inputs[2], "zero point")?);
-    let back = scalar(w, dequantize.inputs[1], "scale")?;
-    let back_zero = scalar(w, dequantize.inputs[2], "zero point")?;
-    let form = w.form_of(quantize.inputs[0]);
-    let x = w.want(quantize.inputs[0], form)?;
-    let out = dequantize.output;
-    if q.to == ElemType::Bipolar {
-        if w.dialect == Dialect::Qcdq {
-            return Err("QCDQ has no bipolar quantizer".into());
+/// A `quantize` is written by each `dequantize` that reads it; nothing else may read it.
+pub(super) fn codes(w: &Writer, node: &Node) -> Result {
+    let mut readers = w.users[unfloat_ir::arena::Handle::index(node.output)].iter().map(|&n| w.graph.node(n));
+    match readers.find(|n| !matches!(n.op, Op::Dequantize(_))) {
+        Some(reader) => {
+            let name = &w.graph.value(reader.output).name;
+            Err(format!("`{name}` computes on its codes, which must be turned back to floats at once").into())
         }
-        // `BipolarQuant` looks at the sign of x alone.
-        if !(scale > 0.0 && zero == 0.0 && back_zero == 0.0) {
-            return Err("a bipolar quantizer needs a scale above 0 and no zero point".into());
-        }
-        let scale = w.floats(out, &[], vec![back]);
-        w.result("BipolarQuant", vec![x, scale], out, form, vec![]);
-        return Ok(());
-    }
-    if scale.to_bits() != back.to_bits() || zero != back_zero {
-        return Err("its codes are turned back with another scale or zero point".into());
-    }
-    if q.overflow != Overflow::Saturate {
-        return Err(format!("overflow `{}` cannot be said: only saturation can", q.overflow));
-    }
-    match w.dialect {
-        Dialect::Qcdq => qcdq(w, q, (scale, zero), x, out, form),
-        Dialect::Qonnx => qonnx(w, q, (scale, zero), x, out, form),
+        None if w.graph.is_output(node.output) => Err("the graph shows its codes, not floats".into()),
+        None => Ok(()),
     }
 }
 
-fn qcdq(
-    w: &mut Writer,
-    q: &Quantize,
-    (scale, zero): (f32, f32),
-    x: String,
-    out: ValueId,
-    form: Form,
-) -> Result<(), String> {
-    let ElemType::Int(ty) = q.to else { return Err(format!("QCDQ has no codes of type {}", q.to)) };
-    let (lo, hi) = q.bounds();
-    if q.rounding != Rounding::HalfEven {
-        return Err(format!("QCDQ rounds half to even, not `{}`", q.rounding));
+/// A `quantize` with its `dequantize`.
+pub(super) fn pair(w: &mut Writer, quantize: &Node, dequantize: &Node) -> Result {
+    let Op::Quantize(op) = &quantize.op else { return Err("expected a quantizer".into()) };
+    if w.refused.contains(&quantize.output) {
+        return Err(Refusal::Follows);
     }
-    let (kind, least, most) = match (ty.signed, ty.width) {
-        (true, ..=8) => (INT8, -128, 127),
-        (false, ..=8) => (UINT8, 0, 255),
-        (true, 9..=16) => (INT16, -32768, 32767),
-        (false, 9..=16) => (UINT16, 0, 65535),
-        _ => return Err(format!("QCDQ has activations of 16 bits at most, found {ty}")),
+    let id = quantize.inputs[0];
+    let form = w.form_of(id);
+    let x = w.want(id, form)?;
+    let places = order(w.graph.ty(id), form);
+    let param = |node: &Node, i: usize| {
+        let tensor = node.inputs.get(i).and_then(|&v| w.graph.const_of(v));
+        tensor
+            .and_then(|t| Param::of(t, places.len(), Some(&places)))
+            .ok_or_else(|| Refusal::from("its scale or zero point is computed"))
     };
-    let whole = zero.fract() == 0.0 && (least as f32..=most as f32).contains(&zero);
-    if !whole || (q.order != QuantizeOrder::RoundThenSaturate && zero != 0.0) {
-        return Err(format!("QCDQ cannot say a zero point of {zero} that is added before rounding"));
+    let there = [param(quantize, 1)?, param(quantize, 2)?];
+    let back = [param(dequantize, 1)?, param(dequantize, 2)?];
+    let pair = Pair { op, x, out: dequantize.output, form, there, back };
+    match w.dialect {
+        Dialect::Qcdq => qcdq(w, pair),
+        Dialect::Qonnx if op.to == ElemType::Bipolar => bipolar(w, &pair),
+        Dialect::Qonnx => qonnx(w, pair),
     }
-    if kind == INT16 || kind == UINT16 {
-        // `Clip` takes no 16-bit codes in common runtimes.
-        if (lo, hi) != (least, most) {
-            return Err(format!(
-                "QCDQ has no {ty} in {lo}..={hi}: only full 16-bit codes, or 8 bits and fewer"
-            ));
-        }
+}
+
+fn saturates(op: &Quantize) -> Result {
+    match op.overflow {
+        Overflow::Saturate | Overflow::SaturateSymmetric => Ok(()),
+        other => Err(format!("its overflow is `{other}`: only saturation can be said").into()),
     }
-    let scale = w.floats(out, &[], vec![scale]);
-    let name = w.name(out, "zero");
-    let zero = w.initializer(name, &[], kind, &Data::I64(vec![zero as i64]));
+}
+
+/// How codes are stored: the type with its range, and whether a `Clip` takes a wider one.
+struct Storage {
+    kind: i32,
+    range: (i64, i64),
+    wide: bool,
+}
+
+fn storage(w: &mut Writer, op: &Quantize) -> Result<Storage> {
+    let ElemType::Int(ty) = op.to else {
+        return Err(format!("QCDQ has no codes of type {}; QONNX has", op.to).into());
+    };
+    if ty.width > 16 {
+        return Err(format!("QCDQ has no codes of type {ty}: 16 bits are the most; QONNX has").into());
+    }
+    if ty.width > 8 {
+        w.need(21);
+    }
+    Ok(match (ty.signed, ty.width > 8) {
+        (false, false) => Storage { kind: UINT8, range: (0, 255), wide: false },
+        (true, false) if w.opset < 21 => Storage { kind: INT8, range: (-128, 127), wide: false },
+        (true, _) => Storage { kind: INT16, range: (-32768, 32767), wide: true },
+        (false, true) => Storage { kind: UINT16, range: (0, 65535), wide: true },
+    })
+}
+
+fn qcdq(w: &mut Writer, pair: Pair) -> Result {
+    let Pair { op, x, out, form, there: [scale, zero], back: [back, back_zero] } = pair;
+    saturates(op)?;
+    if op.rounding != Rounding::HalfEven {
+        return Err(format!("QCDQ rounds half to even, not `{}`; QONNX does", op.rounding).into());
+    }
+    let Storage { kind, range, wide } = storage(w, op)?;
+    let fits = |z: &f32| z.fract() == 0.0 && (range.0 as f32..=range.1 as f32).contains(z);
+    if !zero.values().iter().chain(back_zero.values()).all(fits) {
+        return Err("QCDQ has zero points that are codes only".into());
+    }
+    if op.order != QuantizeOrder::RoundThenSaturate && !zero.is_zero() {
+        return Err("its zero point is added before the rounding, in QCDQ behind it".into());
+    }
+    let ty = w.graph.ty(out);
+    let places = order(ty, form);
+    let axis = |p: &Param| p.axis().map(|a| a.map(|a| place(ty, form, places[a])));
+    let (scale, zero) = scale.alike(&zero)?;
+    let (back, back_zero) = back.alike(&back_zero)?;
+    let (there_axis, back_axis) = (axis(&scale)?, axis(&back)?);
+    let operands = |w: &mut Writer, scale: &Param, zero: &Param, axis: Option<i64>| {
+        let dims: Vec<usize> = axis.map(|_| scale.values().len()).into_iter().collect();
+        let zeros = zero.values().iter().map(|&z| z as i64).collect();
+        let s = w.floats(out, "scale", &dims, scale.values().to_vec());
+        [s, w.initializer(out, "zero", &dims, kind, &Data::I64(zeros))]
+    };
+    let attrs = |axis: Option<i64>| axis.map(|a| int("axis", a)).into_iter().collect::<Vec<_>>();
+    let [s, z] = operands(w, &scale, &zero, there_axis);
+    let same = scale.values() == back.values() && zero.values() == back_zero.values() && there_axis == back_axis;
+    let [bs, bz] =
+        if same { [s.clone(), z.clone()] } else { operands(w, &back, &back_zero, back_axis) };
     let mut codes = w.name(out, "codes");
-    w.push("QuantizeLinear", vec![x, scale.clone(), zero.clone()], &codes, vec![]);
-    if (lo, hi) != (least, most) {
-        let (a, b, to) = (w.name(out, "least"), w.name(out, "most"), w.name(out, "clipped"));
-        let a = w.initializer(a, &[], kind, &Data::I64(vec![lo]));
-        let b = w.initializer(b, &[], kind, &Data::I64(vec![hi]));
-        w.push("Clip", vec![codes, a, b], &to, vec![]);
-        codes = to;
+    w.push("QuantizeLinear", vec![x, s, z], &codes, attrs(there_axis));
+    if op.bounds() != range {
+        codes = clipped(w, out, codes, op.bounds(), kind, wide);
     }
-    w.result("DequantizeLinear", vec![codes, scale, zero], out, form, vec![]);
+    w.result("DequantizeLinear", vec![codes, bs, bz], out, form, attrs(back_axis));
     Ok(())
 }
 
-fn qonnx(
-    w: &mut Writer,
-    q: &Quantize,
-    (scale, zero): (f32, f32),
-    x: String,
-    out: ValueId,
-    form: Form,
-) -> Result<(), String> {
-    let ElemType::Int(ty) = q.to else { return Err(format!("QONNX has no codes of type {}", q.to)) };
-    if q.order != QuantizeOrder::ClampThenRound && zero != 0.0 {
-        return Err(format!("QONNX cannot say a zero point of {zero} that is added behind rounding"));
+/// The codes of a narrower range.
+fn clipped(w: &mut Writer, out: ValueId, codes: String, bounds: (i64, i64), kind: i32, wide: bool) -> String {
+    let step = |w: &mut Writer, op: &str, inputs: Vec<String>, to: Option<i32>, what: &str| {
+        let name = w.name(out, what);
+        w.push(op, inputs, &name, to.map(|t| int("to", t.into())).into_iter().collect());
+        name
+    };
+    let inner = if wide { INT32 } else { kind };
+    let codes = if wide { step(w, "Cast", vec![codes], Some(INT32), "wide") } else { codes };
+    let lo = w.initializer(out, "least", &[], inner, &Data::I64(vec![bounds.0]));
+    let hi = w.initializer(out, "most", &[], inner, &Data::I64(vec![bounds.1]));
+    let codes = step(w, "Clip", vec![codes, lo, hi], None, "clipped");
+    if wide { step(w, "Cast", vec![codes], Some(kind), "narrow") } else { codes }
+}
+
+/// `BipolarQuant` looks at the sign of x alone.
+fn bipolar(w: &mut Writer, pair: &Pair) -> Result {
+    let [scale, zero] = &pair.there;
+    if !scale.values().iter().all(|&s| s > 0.0) || !zero.is_zero() || !pair.back[1].is_zero() {
+        return Err("a bipolar quantizer needs a scale above 0 and no zero point".into());
     }
-    if ty.width > 24 || (ty.signed && ty.width == 1) {
-        return Err(format!("QONNX cannot say codes of type {ty} in single precision"));
+    let scale = pair.back[0].operand(w, pair.out, "scale", 1);
+    w.result("BipolarQuant", vec![pair.x.clone(), scale], pair.out, pair.form, vec![]);
+    Ok(())
+}
+
+fn qonnx(w: &mut Writer, pair: Pair) -> Result {
+    let Pair { op, mut x, out, form, there: [scale, zero], back: [back, back_zero] } = pair;
+    let ElemType::Int(ty) = op.to else { return Err(format!("QONNX has no codes of type {}", op.to).into()) };
+    saturates(op)?;
+    if op.order != QuantizeOrder::ClampThenRound && !zero.is_zero() {
+        return Err("its zero point is added behind the rounding, in QONNX before it; QCDQ has that".into());
     }
-    let mode = match q.rounding {
+    if ty.width > 32 || (ty.signed && ty.width == 1) {
+        return Err(format!("QONNX has no codes of type {ty}").into());
+    }
+    let mode = match op.rounding {
         Rounding::HalfEven => "ROUND",
         Rounding::HalfUp => "HALF_UP",
         Rounding::HalfDown => "HALF_DOWN",
@@ -129,111 +185,30 @@ fn qonnx(
         Rounding::Down => "DOWN",
         Rounding::Ceil => "CEIL",
         Rounding::Floor => "FLOOR",
-        other => return Err(format!("QONNX has no rounding `{other}`")),
+        other => return Err(format!("QONNX has no rounding `{other}`").into()),
     };
-    let operands = [scale, zero, f32::from(ty.width)].map(|v| w.floats(out, &[], vec![v]));
-    let inputs = std::iter::once(x).chain(operands).collect();
-    w.result(
-        "Quant",
-        inputs,
-        out,
-        form,
-        vec![int("signed", ty.signed.into()), int("narrow", q.narrow.into()), text("rounding_mode", mode)],
-    );
-    Ok(())
-}
-
-/// A constant, float or behind a `dequantize`, with axis `i` taken from axis `perm[i]`.
-pub(super) fn constant(w: &mut Writer, id: ValueId, perm: Option<&[usize]>) -> Result<String, String> {
-    let moved = |t: &Tensor| match perm {
-        Some(perm) if t.shape().rank() == perm.len() => t.transposed(perm),
-        _ => t.clone(),
-    };
-    if let Some(tensor) = w.graph.const_of(id) {
-        let tensor = moved(tensor);
-        return w.float_const(id, &tensor);
+    if zero.values() != back_zero.values() {
+        return Err("its codes are turned back with another zero point, which QONNX cannot say".into());
     }
-    let node = w.graph.producer(id).map(|(_, n)| n).filter(|n| matches!(n.op, Op::Dequantize(_)));
-    let parts = node.and_then(|n| Some((w.graph.const_of(n.inputs[0])?, w.graph.const_of(n.inputs[1])?, n)));
-    let Some((codes, scale, node)) = parts else {
-        return Err("its weights are computed, not constant".into());
-    };
-    if scalar(w, node.inputs[2], "zero point of its constant")? != 0.0 {
-        return Err("the zero point of a constant must be 0".into());
-    }
-    let (codes, scale) = (moved(codes), moved(scale));
-    match w.dialect {
-        Dialect::Qcdq => constant_qcdq(w, id, &codes, &scale),
-        Dialect::Qonnx => constant_qonnx(w, id, &codes, &scale),
-    }
-}
-
-/// The axis along which a scale differs; nothing for a single one.
-fn axis(codes: &Tensor, scale: &Tensor) -> Result<Option<usize>, String> {
-    let lead = codes.shape().rank().saturating_sub(scale.shape().rank());
-    let wide: Vec<usize> = (0..scale.shape().rank()).filter(|&a| scale.shape()[a] != 1).collect();
-    match wide[..] {
-        [] => Ok(None),
-        [one] => Ok(Some(one + lead)),
-        _ => Err("the scale of its constant differs along several axes".into()),
-    }
-}
-
-fn constant_qcdq(w: &mut Writer, id: ValueId, codes: &Tensor, scale: &Tensor) -> Result<String, String> {
-    let along = axis(codes, scale)?;
-    let all = || (0..codes.len()).filter_map(|i| codes.data.code(i));
-    let (lo, hi) = (all().min().unwrap_or(0), all().max().unwrap_or(0));
-    let kind = match (lo, hi) {
-        (-128.., ..=127) if codes.shape().rank() > 1 => INT8,
-        (-2147483648.., ..=2147483647) => INT32,
-        _ => return Err("QCDQ has constants of 32 bits at most".into()),
-    };
-    let scales = scale.as_f32().ok_or("expected a scale of floats")?.to_vec();
-    let name = w.name(id, "codes");
-    let q = w.initializer(name, codes.shape().dims(), kind, &codes.data);
-    let dims: Vec<usize> = along.map(|_| scales.len()).into_iter().collect();
-    let s = w.floats(id, &dims, scales);
-    let out = w.name(id, "const");
-    w.push("DequantizeLinear", vec![q, s], &out, along.map(|a| int("axis", a as i64)).into_iter().collect());
-    Ok(out)
-}
-
-fn constant_qonnx(w: &mut Writer, id: ValueId, codes: &Tensor, scale: &Tensor) -> Result<String, String> {
-    let along = axis(codes, scale)?;
-    let scales = scale.as_f32().ok_or("expected a scale of floats")?.to_vec();
-    let strides = codes.shape().strides();
-    let at = |i: usize| along.map_or(0, |a| i / strides[a] % codes.shape()[a]);
-    let bipolar = codes.ty.elem == ElemType::Bipolar;
-    let (lo, hi) = codes.ty.elem.code_range().ok_or("expected integer codes")?;
-    let ty = unfloat_ir::IntType::covering(lo, hi);
-    let mut values = Vec::with_capacity(codes.len());
-    for i in 0..codes.len() {
-        let (code, s) = (codes.data.code(i).ok_or("expected integer codes")?, scales[at(i)]);
-        let value = code as f32 * s;
-        // What the quantizer does in single precision must give the code back, also at the ends of its range.
-        if !bipolar && (code.abs() >= 1 << 24 || (value / s).round_ties_even() != code as f32) {
-            return Err(format!("QONNX cannot hold the code {code} of its constant in single precision"));
+    if scale.values() != back.values() {
+        // Only a factor that rounds nothing can stand in front.
+        let (scale, back) = scale.alike(&back)?;
+        let ratio: Vec<f32> = back.values().iter().zip(scale.values()).map(|(b, s)| b / s).collect();
+        let power = |r: f32| r.is_normal() && r.to_bits().trailing_zeros() >= f32::MANTISSA_DIGITS - 1;
+        let mut all = ratio.iter().zip(scale.values().iter().zip(back.values()));
+        let all = all.all(|(&r, (&s, &b))| power(r) && s * r == b);
+        if !all || !zero.is_zero() || ratio.windows(2).any(|r| r[0] != r[1]) {
+            return Err("its codes are turned back with another scale, and not by a power of two".into());
         }
-        values.push(value);
+        let factor = w.number(out, "factor", ratio.first().copied().unwrap_or(1.0));
+        let scaled = w.name(out, "scaled");
+        w.push("Mul", vec![x, factor], &scaled, vec![]);
+        x = scaled;
     }
-    let mut dims = vec![1; if along.is_some() { codes.shape().rank() } else { 0 }];
-    if let Some(a) = along {
-        dims[a] = scales.len();
-    }
-    let x = w.floats(id, codes.shape().dims(), values);
-    let s = w.floats(id, &dims, scales);
-    let out = w.name(id, "const");
-    if bipolar {
-        w.push("BipolarQuant", vec![x, s], &out, vec![]);
-        return Ok(out);
-    }
-    let (zero, bits) = (w.floats(id, &[], vec![0.0]), w.floats(id, &[], vec![f32::from(ty.width)]));
-    let attrs = vec![int("signed", ty.signed.into()), int("narrow", 0), text("rounding_mode", "ROUND")];
-    w.push("Quant", vec![x, s, zero, bits], &out, attrs);
-    Ok(out)
-}
-
-/// The permutation that a constant operand needs to stand beside a value in `form`.
-pub(super) fn beside(w: &Writer, value: ValueId, form: Form) -> Vec<usize> {
-    order(w.graph.ty(value), form)
+    let narrow = op.narrow || (ty.signed && op.overflow == Overflow::SaturateSymmetric);
+    let (scale, zero) = (back.operand(w, out, "scale", 1), zero.operand(w, out, "zero", 1));
+    let bits = w.number(out, "bits", f32::from(ty.width));
+    let attrs = vec![flag("signed", ty.signed), flag("narrow", narrow), text("rounding_mode", mode)];
+    w.result("Quant", vec![x, scale, zero, bits], out, form, attrs);
+    Ok(())
 }

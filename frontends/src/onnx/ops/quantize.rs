@@ -1,7 +1,8 @@
 //! QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, and what they share with the integer operators.
 //!
 //! Quantizers stay what they are: codes of an integer type, a scale and a zero point. A `Clip` behind a quantizer that
-//! leaves the codes of fewer bits, as QCDQ exports write it, makes the quantizer one of so many bits.
+//! leaves the codes of fewer bits, as QCDQ exports write it, makes the quantizer one of so many bits; so does one that
+//! looks at the codes through a cast to a wider type.
 
 use unfloat_ir::ops::{Binary, Cast, Dequantize, Expand, Quantize, QuantizeOrder, Reduce, ReduceFn, Unary};
 use unfloat_ir::{ElemType, IntType, Layout, Overflow, Rounding};
@@ -110,6 +111,11 @@ pub(super) fn clipped_codes(
     x: &Val,
     bounds: &[Option<Val>; 2],
 ) -> Handled<Option<Val>> {
+    if !matches!(x.dtype, DType::Int(_)) {
+        return Ok(None);
+    }
+    let dtype = x.dtype;
+    let x = &cx.before_cast(x).unwrap_or_else(|| x.clone());
     let DType::Int(int) = x.dtype else { return Ok(None) };
     let bound = |b: &Option<Val>, open: i64| match b {
         None => Some(open),
@@ -132,7 +138,7 @@ pub(super) fn clipped_codes(
     let Some((own, narrow)) = (1..=int.width).find_map(fits) else { return Ok(None) };
     let op = Quantize { to: ElemType::Int(own), narrow, ..op };
     let codes = cx.apply(op, &operands.iter().collect::<Vec<_>>())?;
-    cast(cx, &codes, x.dtype).map(Some)
+    cast(cx, &codes, dtype).map(Some)
 }
 
 /// Quantizes to 8 bits by the range of the tensor itself.
@@ -161,15 +167,24 @@ pub(super) fn dynamic(cx: &mut Cx<'_, '_, '_>) -> Handled<Vec<Val>> {
 }
 
 impl Cx<'_, '_, '_> {
-    /// The operand of a cast to a wider integer.
+    /// What stands in front of casts that change no integer.
     fn before_cast(&self, x: &Val) -> Option<Val> {
-        let (op, operands) = self.made_by(x)?;
-        let unfloat_ir::Op::Cast(Cast { to: ElemType::Int(to) }) = op else { return None };
-        let from = operands.first()?;
-        match self.ty(from).elem {
-            ElemType::Int(own) if own.signed == to.signed && own.width <= to.width => Some(from.clone()),
-            _ => None,
+        let mut found = None;
+        let mut at = x.clone();
+        // The range that all casts so far keep.
+        let (mut least, mut most) = (i64::MIN, i64::MAX);
+        while let Some((unfloat_ir::Op::Cast(Cast { to: ElemType::Int(to) }), operands)) = self.made_by(&at) {
+            let Some(from) = operands.into_iter().next() else { break };
+            (least, most) = (least.max(to.min()), most.min(to.max()));
+            if let ElemType::Int(own) = self.ty(&from).elem
+                && own.min() >= least
+                && own.max() <= most
+            {
+                found = Some(from.clone());
+            }
+            at = from;
         }
+        found
     }
     /// The quantizer that makes a value.
     fn quantizer(&self, x: &Val) -> Option<(Quantize, Vec<Val>)> {

@@ -1,0 +1,43 @@
+//! Products of matrices: dense layers and `matmul`.
+
+use super::super::constant::constant;
+use super::super::writer::{Form, Refusal, Result, Writer, int};
+use unfloat_ir::Node;
+
+impl Writer<'_> {
+    pub(super) fn dense(&mut self, node: &Node) -> Result {
+        let x = self.want(node.inputs[0], Form::Graph)?;
+        let bias = node.inputs.get(2).map(|&b| constant(self, b, None)).transpose()?;
+        if self.graph.ty(node.inputs[0]).rank() == 1 {
+            let mut inputs = vec![x, constant(self, node.inputs[1], None)?];
+            inputs.extend(bias);
+            self.result("Gemm", inputs, node.output, Form::Graph, vec![int("transB", 1)]);
+            return Ok(());
+        }
+        let inputs = vec![x, constant(self, node.inputs[1], Some(&[1, 0]))?];
+        let Some(bias) = bias else {
+            self.result("MatMul", inputs, node.output, Form::Graph, vec![]);
+            return Ok(());
+        };
+        let sum = self.name(node.output, "product");
+        self.push("MatMul", inputs, &sum, vec![]);
+        self.result("Add", vec![sum, bias], node.output, Form::Graph, vec![]);
+        Ok(())
+    }
+
+    pub(super) fn matmul(&mut self, node: &Node) -> Result {
+        let rank = |i: usize| self.graph.ty(node.inputs[i]).rank();
+        let most = rank(0).max(rank(1));
+        let mut inputs = Vec::new();
+        for &id in &node.inputs {
+            inputs.push(match self.is_constant(id) {
+                false => self.raised(id, most)?,
+                // It stands beside the matrices of every sample: the axes in front of them are made as they broadcast.
+                true if self.graph.ty(id).rank() <= most => constant(self, id, None)?,
+                true => return Err(Refusal::from("a constant has more axes than a sample")),
+            });
+        }
+        self.result("MatMul", inputs, node.output, Form::Graph, vec![]);
+        Ok(())
+    }
+}
