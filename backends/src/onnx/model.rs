@@ -1,8 +1,8 @@
 //! The whole file: ports, nodes in the graph's order, outputs, opsets.
 //!
 //! In: the graph and the dialect. Out: the file's bytes, for the lowest opset that has all that is written. Refused, all
-//! at once, each node with its place in the source: what [`Writer::node`] refuses, and ports that are no floats. What only
-//! reads a refused value is not named.
+//! at once, each node with its place in the source: what [`Writer::node`] refuses, and ports that are no floats. What reads
+//! a refused value is looked at as if that had been written.
 
 use super::Dialect;
 use super::proto::{Dim, Model, Opset, ShapeProto, TensorTypeProto, TypeProto, ValueInfo};
@@ -44,8 +44,11 @@ fn write(w: &mut Writer) -> Result<(), Diagnostics> {
     // Taken before any value is named: ports keep the names of the source.
     let names: Vec<String> = graph.outputs().iter().map(|o| w.fresh(&o.name)).collect();
     for (_, node) in graph.live_nodes() {
-        let Err(refusal) = w.node(node) else { continue };
-        w.refused.insert(node.output);
+        // An extent of 0 would mean another thing in a `Reshape`.
+        let empty = graph.ty(node.output).shape.contains(&0);
+        let written = if empty { Err("it has no elements".into()) } else { w.node(node) };
+        let Err(refusal) = written else { continue };
+        w.refuse(node.output);
         if let Refusal::Because(why) = refusal {
             let dialect = w.dialect.name();
             let text = format!("`{}` cannot be written as {dialect}: {why}", graph.value(node.output).name);

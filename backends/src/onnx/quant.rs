@@ -46,9 +46,6 @@ pub(super) fn codes(w: &Writer, node: &Node) -> Result {
 /// A `quantize` with its `dequantize`.
 pub(super) fn pair(w: &mut Writer, quantize: &Node, dequantize: &Node) -> Result {
     let Op::Quantize(op) = &quantize.op else { return Err("expected a quantizer".into()) };
-    if w.refused.contains(&quantize.output) {
-        return Err(Refusal::Follows);
-    }
     let id = quantize.inputs[0];
     let form = w.form_of(id);
     let x = w.want(id, form)?;

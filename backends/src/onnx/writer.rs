@@ -24,7 +24,7 @@ pub(super) const QONNX_DOMAIN: &str = "qonnx.custom_op.general";
 /// Why a node is not written.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// A node in front of it was refused, and that has been said.
+    /// It reads integers that were refused, and that has been said.
     Follows,
     /// What it has that cannot be said.
     Because(String),
@@ -154,15 +154,17 @@ impl<'a> Writer<'a> {
             self.set(id, form, name.clone());
             return Ok(name);
         }
-        if self.refused.contains(&id) {
-            return Err(Refusal::Follows);
-        }
         let name = &self.graph.value(id).name;
         Err(format!("reads the constant `{name}` where only computed values can be read").into())
     }
     /// Whether a value depends on no input.
     pub fn is_constant(&self, id: ValueId) -> bool {
-        !self.forms.contains_key(&id) && !self.refused.contains(&id)
+        !self.forms.contains_key(&id)
+    }
+    /// Goes on as if a value had been written, to find what else is to be refused: the file will not be.
+    pub fn refuse(&mut self, id: ValueId) {
+        self.refused.insert(id);
+        self.set(id, Form::Graph, String::new());
     }
     pub fn push(&mut self, op: &str, input: Vec<String>, output: &str, attribute: Vec<Attribute>) {
         let domain = if op.ends_with("Quant") { QONNX_DOMAIN.into() } else { String::new() };

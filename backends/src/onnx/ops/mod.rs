@@ -10,8 +10,8 @@ mod shape;
 mod window;
 
 use super::quant::{codes, pair, quantizer};
-use super::writer::{Result, Writer};
-use unfloat_ir::{Node, Op, OpDef};
+use super::writer::{Refusal, Result, Writer};
+use unfloat_ir::{Node, Op, OpDef, ValueId};
 
 impl<'a> Writer<'a> {
     /// Writes a node, or says why it cannot.
@@ -22,17 +22,17 @@ impl<'a> Writer<'a> {
                 Some(quantize) => pair(self, quantize, node),
                 // A constant is written where it is read, in the order of axes that is wanted there.
                 None if self.graph.const_of(node.inputs[0]).is_some() => Ok(()),
-                None => {
-                    // What made the codes has been refused, or is an input that has.
-                    self.want(node.inputs[0], super::writer::Form::Graph)?;
-                    Err("codes that no quantizer makes cannot be turned back".into())
-                }
+                None if self.refused.contains(&node.inputs[0]) => Err(Refusal::Follows),
+                None => Err("it turns codes back that no quantizer makes".into()),
             },
-            op if !op_is_float(self, node) => Err(format!(
-                "`{}` computes on integers, and here only quantizers make them",
-                op.name()
-            )
-            .into()),
+            op if !is_float(self, node) => {
+                let refused = |v: &ValueId| self.refused.contains(v) && !self.graph.ty(*v).elem.is_float();
+                if node.inputs.iter().any(refused) {
+                    return Err(Refusal::Follows);
+                }
+                let text = format!("`{}` computes on integers, and only quantizers make them here", op.name());
+                Err(text.into())
+            }
             Op::Conv(op) => self.conv(node, op),
             Op::ConvTranspose(op) => self.conv_transpose(node, op),
             Op::MaxPool(op) => self.max_pool(node, op),
@@ -70,8 +70,8 @@ impl<'a> Writer<'a> {
 }
 
 /// Whether a node takes floats: what it makes is floats too, or an index.
-fn op_is_float(w: &Writer, node: &Node) -> bool {
-    let float = |&v: &unfloat_ir::ValueId| w.graph.ty(v).elem.is_float();
+fn is_float(w: &Writer, node: &Node) -> bool {
+    let float = |&v: &ValueId| w.graph.ty(v).elem.is_float();
     match node.op {
         Op::ArgReduce(_) | Op::Gather(_) => node.inputs.first().is_none_or(float),
         _ => node.inputs.iter().all(float) && float(&node.output),

@@ -14,8 +14,14 @@ impl Writer<'_> {
             ReduceFn::Prod => "ReduceProd",
             ReduceFn::SumSquare => "ReduceSumSquare",
         };
-        if op.axes.is_empty() {
+        // ONNX takes an empty list for all axes.
+        if op.axes.is_empty() && op.f == ReduceFn::SumSquare {
             return Err("it reduces over no axes".into());
+        }
+        if op.axes.is_empty() {
+            let x = self.want(node.inputs[0], Form::Graph)?;
+            self.set(node.output, Form::Graph, x);
+            return Ok(());
         }
         let id = node.inputs[0];
         let ty = self.graph.ty(id);
