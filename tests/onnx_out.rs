@@ -147,8 +147,8 @@ fn quantized_models_come_back() {
         ("quantize/mlp.keras", "quantize/mlp.io.npz", "int8", 6),
         ("quantize/mlp.keras", "quantize/mlp.io.npz", "fixed<16,6>", 6),
         ("quantize/mlp.keras", "quantize/mlp.io.npz", "fixed<18,6>", 6),
-        ("onnx/torch/branches_dynamo.onnx", "onnx/torch/branches_dynamo.io.npz", "int8", 0),
-        ("onnx/tf2onnx/cnn.onnx", "onnx/tf2onnx/cnn.io.npz", "int8", 0),
+        ("onnx/torch/cnn_dynamo_20.onnx", "onnx/torch/cnn_dynamo_20.io.npz", "int8", 3),
+        ("onnx/tf2onnx/cnn_keras3_15.onnx", "onnx/tf2onnx/cnn_keras3_15.io.npz", "w4a8", 3),
     ];
     for (i, (model, data, spec, least)) in all.into_iter().enumerate() {
         let (model, data) = (fixture(model), fixture(data));

@@ -1,7 +1,7 @@
 //! Products of matrices: dense layers and `matmul`.
 
 use super::super::constant::constant;
-use super::super::writer::{Form, Refusal, Result, Writer, int};
+use super::super::writer::{Form, Refusal, Result, Writer, int, ints};
 use unfloat_ir::Node;
 
 impl Writer<'_> {
@@ -14,14 +14,28 @@ impl Writer<'_> {
             self.result("Gemm", inputs, node.output, Form::Graph, vec![int("transB", 1)]);
             return Ok(());
         }
-        let inputs = vec![x, constant(self, node.inputs[1], Some(&[1, 0]))?];
         let Some(bias) = bias else {
+            let inputs = vec![x, constant(self, node.inputs[1], Some(&[1, 0]))?];
             self.result("MatMul", inputs, node.output, Form::Graph, vec![]);
             return Ok(());
         };
-        let sum = self.name(node.output, "product");
-        self.push("MatMul", inputs, &sum, vec![]);
-        self.result("Add", vec![sum, bias], node.output, Form::Graph, vec![]);
+        self.pointwise(node, bias)
+    }
+
+    /// A dense layer over the channels of each cell, as a convolution of one tap: a `MatMul` and an `Add` would round
+    /// twice.
+    fn pointwise(&mut self, node: &Node, bias: String) -> Result {
+        let ty = self.graph.ty(node.inputs[0]);
+        let rank = ty.rank();
+        if ty.layout.channel() != Some(rank - 1) {
+            return Err("its channels are an axis without that name, and its bias would be rounded apart".into());
+        }
+        let x = self.want(node.inputs[0], Form::ChannelsFirst)?;
+        // [out, in] with axes of one tap in front, which then go to the end.
+        let perm: Vec<usize> = [rank - 1, rank].into_iter().chain(0..rank - 1).collect();
+        let inputs = vec![x, constant(self, node.inputs[1], Some(&perm))?, bias];
+        let taps = ints("kernel_shape", vec![1; rank - 1]);
+        self.result("Conv", inputs, node.output, Form::ChannelsFirst, vec![taps]);
         Ok(())
     }
 
