@@ -16,7 +16,8 @@ use unfloat_ir::ops::{
     Upsample, UpsampleMode, Window,
 };
 use unfloat_ir::{
-    Diagnostics, ElemType, Graph, IntType, Layout, Op, Overflow, Rounding, Tensor, TensorType, ValueId, verify,
+    Diagnostics, ElemType, Graph, IntType, Layout, Op, Overflow, Rounding, Tensor, TensorType, ValueId,
+    verify,
 };
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
 
@@ -46,15 +47,18 @@ fn imported(bytes: Vec<u8>) -> Graph {
 /// Emits in each dialect, reads again, and compares the outputs of some samples.
 fn agree(net: &mut Net, dialects: &[&str]) -> Vec<Graph> {
     let samples = net.samples(4);
-    let again: Vec<Graph> =
-        dialects.iter().map(|d| imported(emitted(&net.graph, d).unwrap_or_else(|e| panic!("{d}: {e}")))).collect();
+    let again: Vec<Graph> = dialects
+        .iter()
+        .map(|d| imported(emitted(&net.graph, d).unwrap_or_else(|e| panic!("{d}: {e}"))))
+        .collect();
     for (graph, dialect) in again.iter().zip(dialects) {
         let names = |g: &Graph| g.outputs().iter().map(|o| o.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(graph), names(&net.graph), "{dialect}");
         for sample in &samples {
             let wanted = evaluate(&net.graph, sample).unwrap();
             let types = graph.inputs().iter().map(|&v| graph.ty(v));
-            let inputs = sample.iter().zip(types).map(|(t, ty)| Tensor { ty: ty.clone(), data: t.data.clone() });
+            let inputs =
+                sample.iter().zip(types).map(|(t, ty)| Tensor { ty: ty.clone(), data: t.data.clone() });
             let found = evaluate(graph, &inputs.collect::<Vec<_>>()).unwrap();
             for ((want, found), output) in wanted.iter().zip(&found).zip(net.graph.outputs()) {
                 assert_eq!(want.ty.shape, found.ty.shape, "{dialect}: {}", output.name);
@@ -184,11 +188,7 @@ fn windows_and_maps() {
     {
         net.output(Upsample { factors: vec![2, 3, 1], mode }, &[x], &format!("up{i}"));
     }
-    let modes = [
-        ResizeMode::Nearest(NearestMode::Ceil),
-        ResizeMode::Linear,
-        ResizeMode::Cubic { a: -0.5 },
-    ];
+    let modes = [ResizeMode::Nearest(NearestMode::Ceil), ResizeMode::Linear, ResizeMode::Cubic { a: -0.5 }];
     let places = [Coordinates::AlignCorners, Coordinates::PytorchHalfPixel, Coordinates::HalfPixel];
     for (i, (mode, at)) in modes.into_iter().zip(places).enumerate() {
         net.output(Resize::new([7, 3, 3], mode, at), &[x], &format!("resize{i}"));
@@ -204,14 +204,8 @@ fn windows_and_maps() {
     net.output(Softmax { axes: vec![0], log: true }, &[x], "log_softmax");
     net.output(ArgReduce { max: true, axis: 2, keep: false, last: false }, &[x], "arg_max");
     net.output(ArgReduce { max: false, axis: 0, keep: true, last: true }, &[x], "arg_min");
-    let functions = [
-        ReduceFn::Sum,
-        ReduceFn::Mean,
-        ReduceFn::Max,
-        ReduceFn::Min,
-        ReduceFn::Prod,
-        ReduceFn::SumSquare,
-    ];
+    let functions =
+        [ReduceFn::Sum, ReduceFn::Mean, ReduceFn::Max, ReduceFn::Min, ReduceFn::Prod, ReduceFn::SumSquare];
     for (i, f) in functions.into_iter().enumerate() {
         net.output(Reduce { f, axes: vec![0, 1], keep: i % 2 == 0 }, &[x], &format!("reduce{i}"));
         net.output(Reduce { f, axes: vec![1, 2], keep: i % 2 == 1 }, &[x], &format!("reduced{i}"));
@@ -278,7 +272,8 @@ fn functions_of_elements() {
     }
     net.output(Binary::Prelu, &[image, channel], "prelu");
     net.output(Binary::Pow, &[positive, channel], "pow");
-    let parameters = [[1.0, 0.5, 2.0, 1.5], [0.5, -1.0, 0.0, 1.0], [0.25, 0.0, 1.0, -1.0], [1.0, 2.0, 0.5, 0.25]];
+    let parameters =
+        [[1.0, 0.5, 2.0, 1.5], [0.5, -1.0, 0.0, 1.0], [0.25, 0.0, 1.0, -1.0], [1.0, 2.0, 0.5, 0.25]];
     let parameters = parameters.map(|v| net.constant(&[4], v.to_vec()));
     let [gamma, beta, mean, variance] = parameters;
     net.output(BatchNorm::new(2, 1e-3), &[image, gamma, beta, mean, variance], "batch_norm");
@@ -343,7 +338,10 @@ fn quantizers_of_all_widths() {
             assert_eq!(quantizers.len(), wanted.len());
             for (int, narrow) in wanted {
                 let to = ElemType::Int(int);
-                assert!(quantizers.iter().any(|q| q.to == to && q.narrow == narrow), "{dialect}: {to} {narrow}");
+                assert!(
+                    quantizers.iter().any(|q| q.to == to && q.narrow == narrow),
+                    "{dialect}: {to} {narrow}"
+                );
             }
         }
     }
@@ -444,7 +442,8 @@ fn scales_of_single_elements() {
     let signs = [1, -1, 1, 0, -1, 1, 1, -1];
     let ty = TensorType::new(ElemType::Ternary, [2, 4], Layout::anonymous(2));
     let codes = net.graph.add_const("codes", Tensor::codes(ty, signs));
-    let scale = net.constant(&[2, 4], [-3, -1, 0, -2, -4, -6, -5, -6].map(|e: i32| (e as f32).exp2()).to_vec());
+    let scale =
+        net.constant(&[2, 4], [-3, -1, 0, -2, -4, -6, -5, -6].map(|e: i32| (e as f32).exp2()).to_vec());
     let zero = net.constant(&[], vec![0.0]);
     let w = net.node(Dequantize, &[codes, scale, zero], "w");
     net.output(Dense, &[x, w], "y");

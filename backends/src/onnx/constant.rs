@@ -38,7 +38,9 @@ impl Param {
         let tensor = raised(tensor, rank, perm);
         let values: Vec<f32> = match tensor.as_f32() {
             Some(v) => v.to_vec(),
-            None => (0..tensor.len()).map(|i| tensor.data.code(i).map(|c| c as f32)).collect::<Option<_>>()?,
+            None => {
+                (0..tensor.len()).map(|i| tensor.data.code(i).map(|c| c as f32)).collect::<Option<_>>()?
+            }
         };
         let first = *values.first()?;
         if values.iter().all(|v| v.to_bits() == first.to_bits()) {
@@ -82,7 +84,8 @@ impl Param {
         let strides = unfloat_ir::Shape::new(self.dims.clone()).strides();
         let mut all = Vec::with_capacity(dims.iter().product());
         unfloat_ir::tensor::for_each_index(dims, |at| {
-            let i: usize = (0..at.len()).map(|a| if self.dims[a] == 1 { 0 } else { at[a] * strides[a] }).sum();
+            let i: usize =
+                (0..at.len()).map(|a| if self.dims[a] == 1 { 0 } else { at[a] * strides[a] }).sum();
             all.push(self.values[i]);
         });
         all

@@ -126,9 +126,9 @@ fn qcdq(w: &mut Writer, pair: Pair) -> Result {
     };
     let attrs = |axis: Option<i64>| axis.map(|a| int("axis", a)).into_iter().collect::<Vec<_>>();
     let [s, z] = operands(w, &scale, &zero, there_axis);
-    let same = scale.values() == back.values() && zero.values() == back_zero.values() && there_axis == back_axis;
-    let [bs, bz] =
-        if same { [s.clone(), z.clone()] } else { operands(w, &back, &back_zero, back_axis) };
+    let same =
+        scale.values() == back.values() && zero.values() == back_zero.values() && there_axis == back_axis;
+    let [bs, bz] = if same { [s.clone(), z.clone()] } else { operands(w, &back, &back_zero, back_axis) };
     let mut codes = w.name(out, "codes");
     w.push("QuantizeLinear", vec![x, s, z], &codes, attrs(there_axis));
     if op.bounds() != range {

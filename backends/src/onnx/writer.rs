@@ -168,8 +168,7 @@ impl<'a> Writer<'a> {
     }
     pub fn push(&mut self, op: &str, input: Vec<String>, output: &str, attribute: Vec<Attribute>) {
         let domain = if op.ends_with("Quant") { QONNX_DOMAIN.into() } else { String::new() };
-        let name = format!("{op}_{}", self.to.node.len());
-        let output = vec![output.to_string()];
+        let (name, output) = (output.to_string(), vec![output.to_string()]);
         self.to.node.push(NodeProto { input, output, name, op_type: op.into(), attribute, domain });
     }
     /// A node whose result is a value of the graph, under that value's name.

@@ -108,8 +108,7 @@ impl Writer<'_> {
             Binary::Mod | Binary::Fmod => return Err("ONNX has the remainder in other conventions".into()),
         };
         let out = self.graph.ty(node.output).clone();
-        let computed: Vec<ValueId> =
-            node.inputs.iter().copied().filter(|&i| !self.is_constant(i)).collect();
+        let computed: Vec<ValueId> = node.inputs.iter().copied().filter(|&i| !self.is_constant(i)).collect();
         if f == Binary::Prelu && self.graph.ty(node.inputs[0]).shape != out.shape {
             return Err("its slopes have more elements than its operand".into());
         }

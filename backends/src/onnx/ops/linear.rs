@@ -28,7 +28,9 @@ impl Writer<'_> {
         let ty = self.graph.ty(node.inputs[0]);
         let rank = ty.rank();
         if ty.layout.channel() != Some(rank - 1) {
-            return Err("its channels are an axis without that name, and its bias would be rounded apart".into());
+            return Err(
+                "its channels are an axis without that name, and its bias would be rounded apart".into()
+            );
         }
         let x = self.want(node.inputs[0], Form::ChannelsFirst)?;
         // [out, in] with axes of one tap in front, which then go to the end.

@@ -30,7 +30,8 @@ impl<'a> Writer<'a> {
                 if node.inputs.iter().any(refused) {
                     return Err(Refusal::Follows);
                 }
-                let text = format!("`{}` computes on integers, and only quantizers make them here", op.name());
+                let text =
+                    format!("`{}` computes on integers, and only quantizers make them here", op.name());
                 Err(text.into())
             }
             Op::Conv(op) => self.conv(node, op),

@@ -95,8 +95,7 @@ impl Writer<'_> {
         }
         let perm: Vec<usize> = [rank + 1, 0].into_iter().chain(1..=rank).collect();
         let inputs = self.weighted(node, &perm)?;
-        let mut attrs =
-            vec![ints("kernel_shape", list(&op.kernel)), ints("strides", list(&op.strides))];
+        let mut attrs = vec![ints("kernel_shape", list(&op.kernel)), ints("strides", list(&op.strides))];
         attrs.push(ints("pads", [list(&op.crop), end].concat()));
         if dilated(&op.dilations) {
             attrs.push(ints("dilations", list(&op.dilations)));
