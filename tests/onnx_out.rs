@@ -163,7 +163,7 @@ fn quantized_models_come_back() {
     for (i, (model, data, spec, least)) in all.into_iter().enumerate() {
         let (model, data) = (fixture(model), fixture(data));
         let [source, whole] = quantized(&model, spec, &data);
-        let samples = inputs(&source, &data, 6);
+        let samples = inputs(&source, &data, 3);
         for dialect in BOTH {
             // Codes of 18 bits are QONNX's alone.
             if spec == "fixed<18,6>" && dialect == "qcdq" {
