@@ -198,7 +198,6 @@ fn models_with_quantizers_come_back() {
         ("keras_quant/qkeras3/folded_batch.h5", &BOTH),
         ("keras_quant/qkeras09/folded_ema.h5", &BOTH),
         ("keras_quant/qkeras3/transposed.keras", &BOTH),
-        // Its transposed convolution has no integers yet, and stays.
         ("keras_quant/larq/other_ranks.h5", &["qonnx"]),
     ];
     let mut found = (0, 0);
