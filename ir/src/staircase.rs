@@ -99,7 +99,7 @@ impl Estimate {
     /// The estimate without its addend, which is no less than 0.
     fn rise(&self, x: i32) -> i64 {
         let t = (i64::from(x.clamp(self.low, self.high)) - i64::from(self.low)) << self.up;
-        t * i64::from(self.multiplier) >> 32
+        (t * i64::from(self.multiplier)) >> 32
     }
 
     /// Two numbers, the second at most one more than the first, between which is the number of thresholds that an argument
