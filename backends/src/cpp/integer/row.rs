@@ -94,6 +94,9 @@ fn find(w: &Writer, step: &Step) -> Option<Row> {
     (bounded && (0..channels).all(fits)).then_some(row)
 }
 
+/// A field of an estimate.
+type Field = fn(&Estimate) -> i32;
+
 /// Thresholds up to which each is compared.
 const FEW: usize = 16;
 
@@ -121,7 +124,7 @@ fn stairs(w: &mut Writer, step: &Step) -> Option<String> {
     // Sums lie between the ends of 32 bits: what all or none reach may move there.
     limits.iter_mut().for_each(|t| *t = (*t).clamp(i32::MIN.into(), i32::MAX.into()));
     let slack = estimates.iter().map(|e| e.slack).max()?;
-    let fields: [(&str, fn(&Estimate) -> i32); 5] = [
+    let fields: [(&str, Field); 5] = [
         ("low", |e| e.low),
         ("high", |e| e.high),
         ("up", |e| e.up.into()),
