@@ -19,7 +19,7 @@ const WIDTH: usize = 2 * LANES;
 /// Products of a tile.
 const POINTS: usize = 16;
 /// Tiles that are multiplied together, about: as many as keep the weights busy and the second-level cache unfilled.
-const TILES: usize = 24;
+const TILES: usize = 12;
 
 /// A convolution of that form.
 #[derive(Clone, Debug)]
@@ -214,8 +214,8 @@ macro_rules! forward_loop {
     ($x:ident, $at:ident, $channels:ident, $v:ident, $apart:ident, $load:expr, $add:expr, $sub:expr, $store:expr) => {{
         for k in (0..$channels).step_by(WIDTH) {
             let mut d = [$load(&$x[$at[0] + k..]); POINTS];
-            for (d, at) in d.iter_mut().zip($at).skip(1) {
-                *d = $load(&$x[at + k..]);
+            for i in 1..POINTS {
+                d[i] = $load(&$x[$at[i] + k..]);
             }
             for j in 0..4 {
                 let [a, b, c, e] = [d[j], d[4 + j], d[8 + j], d[12 + j]];
