@@ -5,40 +5,31 @@
 //! `cargo bench --bench cifar10_cnn -- --against PYTHON`, with an interpreter that has onnxruntime, onnx and numpy.
 //! Without `--against` only our own numbers are printed.
 
+mod common;
+
+use common::{Outcome, Peer, against, median, onnx_model, run};
 use cpu_time::ProcessTime;
 use nix::sys::resource::{UsageWho, getrusage};
-use std::error::Error;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use unfloat::cli::Import;
 use unfloat::{load, model, samples};
 use unfloat_exec::{Plan, PlanOptions};
 use unfloat_ir::{Graph, Layout, Stage, Tensor};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
-
 /// Rounds of each side.
 const ROUNDS: usize = 9;
 
 fn main() -> Outcome<()> {
-    let mut args = std::env::args().skip(1);
-    let mut against = None;
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--against" => against = args.next(),
-            "--bench" => {}
-            other => return Err(format!("unknown argument {other}").into()),
-        }
-    }
+    let against = against()?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/keras/cifar10_cnn.h5");
     let work = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cifar10_cnn");
     std::fs::create_dir_all(&work)?;
     let dir = conversion(&file, &work)?;
     let graph = model::at_stage(load::load_graph(&file, &Import::default())?, Stage::Folded)?;
     let onnx = match &against {
-        Some(python) => Some(onnx_model(python, &graph, &work)?),
+        Some(python) => Some(checked_model(python, &graph, &work)?),
         None => None,
     };
     let peer = |batch| -> Outcome<Option<Peer>> {
@@ -93,22 +84,10 @@ fn conversion(file: &Path, work: &Path) -> Outcome<PathBuf> {
     Ok(dir)
 }
 
-/// The same network with the same weights for onnxruntime; checks that it gives the same answers.
-fn onnx_model(python: &str, graph: &Graph, work: &Path) -> Outcome<PathBuf> {
+/// The peer's model, which must give the same answers.
+fn checked_model(python: &str, graph: &Graph, work: &Path) -> Outcome<PathBuf> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/onnxruntime.py");
-    let mut arrays = Vec::new();
-    for (_, node) in graph.live_nodes() {
-        if let [_, w, b] = node.inputs.as_slice() {
-            let (Some(w), Some(b)) = (graph.const_of(*w), graph.const_of(*b)) else { continue };
-            let layer = arrays.len() / 2;
-            arrays.push((format!("w{layer}"), w.as_ref().clone()));
-            arrays.push((format!("b{layer}"), b.as_ref().clone()));
-        }
-    }
-    let (weights, onnx) = (work.join("weights.npz"), work.join("cifar10_cnn.onnx"));
-    std::fs::write(&weights, unfloat_npy::write_npz(arrays.iter().map(|(n, t)| (n.as_str(), t)))?)?;
-    run(Command::new(python).arg(script).arg(&onnx).arg("--cifar10-cnn").arg(&weights))?;
-
+    let onnx = onnx_model(python, graph, work)?;
     let inputs = samples::random(&samples::input_types(graph), 8, samples::SEED);
     let images = Tensor::f32([8, 32, 32, 3], Layout::anonymous(4), inputs.floats()[0].to_vec());
     let (from, to) = (work.join("in.npy"), work.join("out.npy"));
@@ -123,48 +102,6 @@ fn onnx_model(python: &str, graph: &Graph, work: &Path) -> Outcome<PathBuf> {
         return Err("the peer computes something else".into());
     }
     Ok(onnx)
-}
-
-fn run(command: &mut Command) -> Outcome<()> {
-    if command.status()?.success() { Ok(()) } else { Err(format!("{command:?} failed").into()) }
-}
-
-/// A program that runs one round, and prints its images per second, for every line that it reads.
-struct Peer {
-    child: Child,
-    ask: Option<ChildStdin>,
-    answers: std::io::Lines<BufReader<ChildStdout>>,
-}
-
-impl Peer {
-    fn start(command: &mut Command) -> Outcome<Self> {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let ask = child.stdin.take();
-        let answers = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
-        let mut peer = Self { child, ask, answers };
-        peer.answers.next().ok_or("the peer ended early")??;
-        Ok(peer)
-    }
-    fn onnxruntime(python: &str, onnx: &Path, batch: usize) -> Outcome<Self> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/onnxruntime.py");
-        Self::start(Command::new(python).arg(script).arg(onnx).args([
-            "--serve",
-            "--batch",
-            &batch.to_string(),
-        ]))
-    }
-    fn round(&mut self) -> Outcome<f64> {
-        writeln!(self.ask.as_mut().ok_or("no pipe")?)?;
-        Ok(self.answers.next().ok_or("the peer ended early")??.parse()?)
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // Closing its input ends it.
-        self.ask = None;
-        let _ = self.child.wait();
-    }
 }
 
 /// Takes turns with the peer and prints the medians and their ratio.
@@ -266,9 +203,4 @@ fn emitted(dir: &Path, work: &Path, compiler: &str, flags: &str, peer: Option<Pe
         (after.tv_sec() - before.tv_sec()) as f64 + (after.tv_usec() - before.tv_usec()) as f64 / 1e6;
     let mut ours = Peer::start(&mut Command::new(&program))?;
     turns(&format!("emitted C++, {compiler} {flags} (compiled in {compile:.1} s)"), || ours.round(), peer)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

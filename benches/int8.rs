@@ -1,311 +1,308 @@
-//! Graphs of integers in the executor: images per second of a cifar10_cnn in 8 bits beside the same shape in floats, and
-//! samples per second of a 16-64-32-32-5 network in 16 bits. One thread; CPU times, so that other work on the machine does
-//! not count. The weights are random codes; a requantization follows each layer.
+//! Graphs of integers as the compiler makes them: the CIFAR-10 CNN quantized to 8 bits, lowered and proved, in the native
+//! executor and in emitted C++, beside onnxruntime's own static quantization of the same weights (QDQ, one scale per
+//! channel); the 16-64-32-32-5 perceptron in 16 bits; and what the conversion takes. One thread; CPU times, so that other
+//! work on the machine does not count. All sides take turns.
 //!
-//! `cargo bench --bench int8 -- --against PYTHON`, with an interpreter that has onnxruntime, onnx and numpy: the network in
-//! floats is then quantized by onnxruntime's own static quantization (QDQ, one scale per channel), and takes turns.
+//! `cargo bench --bench int8 -- --against PYTHON`, with an interpreter that has onnxruntime, onnx and numpy. Without
+//! `--against` only our own numbers are printed.
+//!
+//! The roof is what this machine does when it does nothing else: products of 16-bit numbers, two to a lane of 32 bits
+//! (`vpmaddwd` and an addition), all in registers. Products are counted as the definition of the network has them, 20.7
+//! million for an image; a faster form of a convolution may do with fewer.
 
+mod common;
+
+use common::{Outcome, Peer, against, median, onnx_model, run};
 use cpu_time::ProcessTime;
-use std::error::Error;
+use nix::sys::resource::{UsageWho, getrusage};
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+use unfloat::cli::{Import, Quantization};
+use unfloat::quantization::Request;
+use unfloat::{load, model};
 use unfloat_exec::kernels::Isa;
 use unfloat_exec::{Plan, PlanOptions};
-use unfloat_ir::ops::{
-    Conv, Dense, Dequantize, MaxPool, Quantize, QuantizeOrder, Requantize, Reshape, Softmax, Unary, Window,
-};
-use unfloat_ir::{
-    ElemType, Graph, IntType, Layout, Op, Origin, Overflow, Rounding, Tensor, TensorType, ValueId,
-    accumulator,
-};
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use unfloat_ir::{Graph, Layout, Stage, Tensor};
 
 /// Rounds of each side.
 const ROUNDS: usize = 9;
-
-const MACS: f64 = 20.7e6;
+/// Seconds of a round.
+const ROUND: f64 = 0.2;
+/// Samples of the calibration.
+const CALIBRATION: usize = 512;
+/// Products of an image.
+const PRODUCTS: f64 = 20.74e6;
 
 fn main() -> Outcome<()> {
-    let mut args = std::env::args().skip(1);
-    let mut against = None;
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--against" => against = args.next(),
-            "--bench" => {}
-            other => return Err(format!("unknown argument {other}").into()),
-        }
-    }
-    let models = match &against {
-        Some(python) => Some(onnx_models(python)?),
+    let against = against()?;
+    let work = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("int8");
+    std::fs::create_dir_all(&work)?;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/keras/cifar10_cnn.h5");
+    let calibration = calibration(&work)?;
+    let dir = conversion(&file, &calibration, &work)?;
+    let floats = model::at_stage(load::load_graph(&file, &Import::default())?, Stage::Folded)?;
+    let peers = match &against {
+        Some(python) => Some((python.as_str(), onnx_models(python, &floats, &work)?)),
         None => None,
     };
-    let (int8, floats) = (cifar10_cnn(true)?, cifar10_cnn(false)?);
-    for isa in Isa::available() {
-        for batch in [1, 64] {
-            let mut rates = Vec::new();
-            for (what, graph, model) in [("floats", &floats, 0), ("int8", &int8, 1)] {
-                // The peer chooses its own instruction set: only the best is compared with it.
-                let peer = match (&models, &against) {
-                    (Some(models), Some(python)) if isa == Isa::detect() => {
-                        Some(Peer::onnxruntime(python, &models[model], batch)?)
-                    }
-                    _ => None,
-                };
-                let name = format!("cifar10_cnn in {what}, {}, batch {batch}", isa.name());
-                rates.push(images(&name, graph, isa, batch, 3072, peer)?);
-            }
-            println!(
-                "  int8 / floats {:.2}, {:.1} G multiply-adds/s",
-                rates[1] / rates[0],
-                rates[1] * MACS / 1e9
-            );
+    let network = quantized(floats.clone(), "int8", vec![calibration])?;
+    let roof = roof(&work)?;
+    println!("roof: {}", roof.map_or("not measured".to_string(), |r| format!("{r:.1} G products/s")));
+    for batch in [1, 64] {
+        let mut sides = vec![executor("executor", &network, Isa::detect(), batch)?];
+        if let Some((python, [_, int8])) = &peers {
+            sides.push(Side::program("onnxruntime int8", Peer::onnxruntime(python, int8, batch)?));
         }
-        images(&format!("16-64-32-32-5 in 16 bits, {}, batch 64", isa.name()), &mlp()?, isa, 64, 16, None)?;
+        sides.push(executor("executor, floats", &floats, Isa::detect(), batch)?);
+        if let Some((python, [floats, _])) = &peers {
+            sides.push(Side::program("onnxruntime, floats", Peer::onnxruntime(python, floats, batch)?));
+        }
+        sides.push(executor("executor, portable kernels", &network, Isa::portable(), batch)?);
+        if batch == 1 {
+            sides.extend(emitted(&dir, &work)?);
+        }
+        println!("cifar10_cnn in 8 bits, batch {batch}, {}:", Isa::detect().name());
+        turns(sides, roof)?;
+    }
+    perceptron()
+}
+
+/// Something that is measured: what it is, and samples per second of a round.
+struct Side<'a> {
+    name: String,
+    round: Box<dyn FnMut() -> Outcome<f64> + 'a>,
+}
+
+impl Side<'_> {
+    fn program(name: &str, mut peer: Peer) -> Self {
+        Side { name: name.to_string(), round: Box::new(move || peer.round()) }
+    }
+}
+
+/// Lets all sides take turns; prints medians and their ratios to the first side, whose own is to the second.
+fn turns(mut sides: Vec<Side>, roof: Option<f64>) -> Outcome<()> {
+    let mut rates = vec![Vec::new(); sides.len()];
+    for _ in 0..ROUNDS {
+        for (side, rates) in sides.iter_mut().zip(&mut rates) {
+            rates.push((side.round)()?);
+        }
+    }
+    let rates: Vec<f64> = rates.into_iter().map(median).collect();
+    for (side, &rate) in sides.iter().zip(&rates) {
+        let part =
+            roof.map_or(String::new(), |roof| format!(", {:.2} of the roof", rate * PRODUCTS / 1e9 / roof));
+        println!("  {:<42} {rate:6.0}/s, executor / this {:5.2}{part}", side.name, rates[0] / rate);
     }
     Ok(())
 }
 
-/// Takes turns with the peer, if there is one; prints and returns the median of samples per second.
-fn images(
-    what: &str,
-    graph: &Graph,
-    isa: Isa,
-    batch: usize,
-    len: usize,
-    mut peer: Option<Peer>,
-) -> Outcome<f64> {
+/// Images with numbers between 0 and 1, the same on every machine, as a file.
+fn calibration(work: &Path) -> Outcome<PathBuf> {
+    let images = Tensor::f32([CALIBRATION, 32, 32, 3], Layout::anonymous(4), pixels(CALIBRATION * 3072));
+    let path = work.join("calibration.npz");
+    std::fs::write(&path, unfloat_npy::write_npz([("input_0", &images)])?)?;
+    Ok(path)
+}
+
+/// Numbers between 0 and 1.
+fn pixels(n: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32
+        })
+        .collect()
+}
+
+/// CPU and wall-clock seconds of `unfloat convert --quantize int8` with calibration, report and C++.
+fn conversion(file: &Path, calibration: &Path, work: &Path) -> Outcome<PathBuf> {
+    let dir = work.join("out");
+    let cpu = || -> Outcome<f64> {
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+        let time = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
+        Ok(time(usage.user_time()) + time(usage.system_time()))
+    };
+    let (mut cpus, mut walls) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let (before, start) = (cpu()?, Instant::now());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unfloat"));
+        command.arg("convert").arg(file).arg("-o").arg(&dir).args(["--emit", "cpp", "--force"]);
+        command.args(["--quantize", "int8", "--calibrate"]).arg(calibration);
+        run(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
+        walls.push(start.elapsed().as_secs_f64());
+        cpus.push(cpu()? - before);
+    }
+    println!(
+        "conversion with {CALIBRATION} samples: {:.2} s of CPU, {:.2} s (asked: below 2)",
+        median(cpus),
+        median(walls)
+    );
+    Ok(dir)
+}
+
+/// The network for onnxruntime, in floats and quantized.
+fn onnx_models(python: &str, graph: &Graph, work: &Path) -> Outcome<[PathBuf; 2]> {
+    let floats = onnx_model(python, graph, work)?;
+    let int8 = work.join("int8.onnx");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/onnxruntime.py");
+    run(Command::new(python).arg(script).arg(&floats).arg("--quantize").arg(&int8).stderr(Stdio::null()))?;
+    Ok([floats, int8])
+}
+
+/// What the compiler makes of a graph.
+fn quantized(graph: Graph, spec: &str, calibrate: Vec<PathBuf>) -> Outcome<Graph> {
+    let quantize = Some(spec.to_string());
+    let request = Request::of(&Quantization { quantize, recipe: None, calibrate, calibrate_method: None })?;
+    Ok(request.ok_or("nothing to quantize")?.apply(graph)?.graph)
+}
+
+/// The native executor.
+fn executor<'a>(name: &str, graph: &'a Graph, isa: Isa, batch: usize) -> Outcome<Side<'a>> {
     let plan = Plan::new(graph, &PlanOptions { isa, ..PlanOptions::default() })?;
     let mut workspace = plan.workspace();
-    let input: Vec<f32> = numbers(len * batch, 4.0);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    let len = graph.ty(graph.inputs()[0]).shape.num_elements();
+    let input = pixels(len * batch);
+    let round = move || {
         let start = ProcessTime::now();
         let mut count = 0;
-        while start.elapsed().as_secs_f64() < 0.2 {
+        while start.elapsed().as_secs_f64() < ROUND {
             for _ in 0..64usize.div_ceil(batch) {
                 black_box(plan.run_in(&mut workspace, &[&input], batch)?);
                 count += batch;
             }
         }
-        ours.push(count as f64 / start.elapsed().as_secs_f64());
-        if let Some(peer) = &mut peer {
-            theirs.push(peer.round()?);
-        }
-    }
-    let ours = median(ours);
-    match peer {
-        None => println!("{what}: {ours:.0}/s"),
-        Some(_) => {
-            let theirs = median(theirs);
-            println!("{what}: {ours:.0}/s, onnxruntime {theirs:.0}/s, ratio {:.2}", ours / theirs);
-        }
-    }
-    Ok(ours)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Numbers in -0.5..0.5 times `scale`.
-fn numbers(n: usize, scale: f32) -> Vec<f32> {
-    let mut state = 1u32;
-    (0..n)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            ((state >> 8) as f32 / (1 << 24) as f32 - 0.5) * scale
-        })
-        .collect()
-}
-
-/// A graph under construction.
-struct Net {
-    g: Graph,
-    last: ValueId,
-    /// Bits of weights and activations; none for floats.
-    bits: Option<u8>,
-}
-
-impl Net {
-    fn new(shape: &[usize], bits: Option<u8>) -> Outcome<Net> {
-        let mut g = Graph::new("net");
-        let layout = Layout::channels_last(shape.len() - 1);
-        let last = g.add_input("x", TensorType::f32(shape, layout));
-        let mut net = Net { g, last, bits };
-        if let Some(bits) = bits {
-            let (scale, zero) = net.scale(2f32.powi(2 - i32::from(bits)));
-            let op = Quantize {
-                to: ElemType::signed(bits),
-                narrow: false,
-                rounding: Rounding::HalfEven,
-                overflow: Overflow::Saturate,
-                order: QuantizeOrder::RoundThenSaturate,
-            };
-            net.op(op, &[scale, zero])?;
-        }
-        Ok(net)
-    }
-
-    fn scale(&mut self, scale: f32) -> (ValueId, ValueId) {
-        let mut scalar = |v: f32| self.g.add_const("c", Tensor::f32([], Layout::anonymous(0), vec![v]));
-        (scalar(scale), scalar(0.0))
-    }
-
-    fn op(&mut self, op: impl Into<Op>, more: &[ValueId]) -> Outcome<&mut Self> {
-        let inputs: Vec<ValueId> = [self.last].iter().chain(more).copied().collect();
-        self.last = self.g.add_node(op, &inputs, "v", &Origin::default())?;
-        Ok(self)
-    }
-
-    /// A constant of numbers in -0.5..0.5 times `scale`, or of codes of so many bits.
-    fn constant(&mut self, shape: &[usize], scale: f32, bits: u8) -> ValueId {
-        let (n, layout) = (shape.iter().product(), Layout::anonymous(shape.len()));
-        let t = match self.bits {
-            None => Tensor::f32(shape, layout, numbers(n, scale)),
-            Some(_) => {
-                let most = 2f32.powi(i32::from(bits)) - 1.0;
-                let codes = numbers(n, most).into_iter().map(|v| v as i64);
-                Tensor::codes(TensorType::new(ElemType::signed(bits), shape, layout), codes)
-            }
-        };
-        self.g.add_const("c", t)
-    }
-
-    fn layer(&mut self, op: impl Into<Op>, shape: &[usize], relu: bool) -> Outcome<&mut Self> {
-        let fan_in = shape[1..].iter().product::<usize>() as f32;
-        let bits = self.bits.unwrap_or(32);
-        let w = self.constant(shape, (8.0 / fan_in).sqrt(), bits.min(12));
-        let b = self.constant(&shape[..1], 0.1, bits);
-        self.op(op, &[w, b])?;
-        match self.bits {
-            None if relu => self.op(Unary::Relu, &[]),
-            None => Ok(self),
-            Some(bits) => self.requantize(bits, relu),
-        }
-    }
-
-    /// A requantization per channel so that the greatest sums take three quarters of the codes.
-    fn requantize(&mut self, bits: u8, relu: bool) -> Outcome<&mut Self> {
-        let (_, node) = self.g.producer(self.last).ok_or("no layer")?;
-        let sums = accumulator::of_node(&self.g, node, None)?;
-        let to = if relu && bits == 8 { IntType::unsigned(bits) } else { IntType::signed(bits) };
-        let most = 2f64.powi(i32::from(bits) - i32::from(to.signed)) * 3.0;
-        let (mut multipliers, mut shifts) = (Vec::new(), Vec::new());
-        for (lo, hi) in &sums.channels {
-            // 2^30 or more, over a power of two.
-            let factor = most / (lo.abs().max(hi.abs()) as f64);
-            let shift = 30 - factor.log2().floor() as i64;
-            multipliers.push((factor * 2f64.powi(shift as i32)) as i64);
-            shifts.push(shift);
-        }
-        let n = shifts.len();
-        let mut add = |elem: ElemType, codes: Vec<i64>| {
-            self.g.add_const("q", Tensor::codes(TensorType::new(elem, [n], Layout::anonymous(1)), codes))
-        };
-        let unsigned6 = ElemType::Int(IntType::unsigned(6));
-        let more = [
-            add(ElemType::signed(32), multipliers),
-            add(ElemType::signed(8), vec![0; n]),
-            add(unsigned6, shifts),
-        ];
-        self.op(
-            Requantize { to, rounding: Rounding::HalfUp, overflow: Overflow::Saturate, narrow: false },
-            &more,
-        )?;
-        if relu && to.signed { self.op(Unary::Relu, &[]) } else { Ok(self) }
-    }
-
-    fn finish(&mut self) -> Outcome<Graph> {
-        match self.bits {
-            None => self.op(Softmax { axes: vec![0], log: false }, &[])?,
-            Some(_) => {
-                let (scale, zero) = self.scale(0.1);
-                self.op(Dequantize, &[scale, zero])?
-            }
-        };
-        self.g.add_output("y", self.last);
-        Ok(self.g.clone())
-    }
-}
-
-fn cifar10_cnn(int8: bool) -> Outcome<Graph> {
-    let mut net = Net::new(&[32, 32, 3], int8.then_some(8))?;
-    let conv = |pad: usize| Conv { window: Window::new([3, 3]).pads([pad; 2], [pad; 2]), groups: 1 };
-    let pool = || MaxPool { window: Window::new([2, 2]).strides([2, 2]) };
-    net.layer(conv(1), &[32, 3, 3, 3], true)?.layer(conv(0), &[32, 3, 3, 32], true)?.op(pool(), &[])?;
-    net.layer(conv(1), &[64, 3, 3, 32], true)?.layer(conv(0), &[64, 3, 3, 64], true)?.op(pool(), &[])?;
-    net.op(Reshape { shape: [2304].into(), layout: Layout::channels_last(0) }, &[])?;
-    net.layer(Dense, &[512, 2304], true)?.layer(Dense, &[10, 512], false)?.finish()
-}
-
-fn mlp() -> Outcome<Graph> {
-    let mut net = Net::new(&[16], Some(16))?;
-    net.layer(Dense, &[64, 16], true)?.layer(Dense, &[32, 64], true)?;
-    net.layer(Dense, &[32, 32], true)?.layer(Dense, &[5, 32], false)?.finish()
-}
-
-/// The network in floats, and quantized, as files for onnxruntime.
-fn onnx_models(python: &str) -> Outcome<[PathBuf; 2]> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/onnxruntime.py");
-    let work = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("int8");
-    std::fs::create_dir_all(&work)?;
-    let shapes: [&[usize]; 6] =
-        [&[32, 3, 3, 3], &[32, 3, 3, 32], &[64, 3, 3, 32], &[64, 3, 3, 64], &[512, 2304], &[10, 512]];
-    let mut arrays = Vec::new();
-    for (i, shape) in shapes.iter().enumerate() {
-        let fan_in = shape[1..].iter().product::<usize>();
-        let w = numbers(shape.iter().product(), (8.0 / fan_in as f32).sqrt());
-        arrays.push((format!("w{i}"), Tensor::f32(*shape, Layout::anonymous(shape.len()), w)));
-        arrays.push((format!("b{i}"), Tensor::f32([shape[0]], Layout::anonymous(1), numbers(shape[0], 0.1))));
-    }
-    let (weights, floats, int8) =
-        (work.join("weights.npz"), work.join("floats.onnx"), work.join("int8.onnx"));
-    std::fs::write(&weights, unfloat_npy::write_npz(arrays.iter().map(|(n, t)| (n.as_str(), t)))?)?;
-    let run = |command: &mut Command| -> Outcome<()> {
-        if command.stderr(Stdio::null()).status()?.success() {
-            Ok(())
-        } else {
-            Err(format!("{command:?} failed").into())
-        }
+        Ok(count as f64 / start.elapsed().as_secs_f64())
     };
-    run(Command::new(python).arg(script).arg(&floats).arg("--cifar10-cnn").arg(&weights))?;
-    run(Command::new(python).arg(script).arg(&floats).arg("--quantize").arg(&int8))?;
-    Ok([floats, int8])
+    Ok(Side { name: name.to_string(), round: Box::new(round) })
 }
 
-/// onnxruntime, which runs one round and prints its images per second for every line that it reads.
-struct Peer {
-    child: Child,
-    ask: Option<ChildStdin>,
-    answers: std::io::Lines<BufReader<ChildStdout>>,
+/// The perceptron in 16 bits.
+fn perceptron() -> Outcome<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/quantize/mlp.keras");
+    let floats = model::at_stage(load::load_graph(&file, &Import::default())?, Stage::Folded)?;
+    let network = quantized(floats, "fixed<16,6>", Vec::new())?;
+    for batch in [1, 64] {
+        let mut side = executor("", &network, Isa::detect(), batch)?;
+        let rates = (0..ROUNDS).map(|_| (side.round)()).collect::<Outcome<Vec<f64>>>()?;
+        println!(
+            "16-64-32-32-5 in 16 bits, batch {batch}: {:.2} M samples/s (asked: 1)",
+            median(rates) / 1e6
+        );
+    }
+    Ok(())
 }
 
-impl Peer {
-    fn onnxruntime(python: &str, onnx: &std::path::Path, batch: usize) -> Outcome<Self> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/onnxruntime.py");
-        let mut command = Command::new(python);
-        command.arg(script).arg(onnx).args(["--serve", "--batch", &batch.to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let ask = child.stdin.take();
-        let answers = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
-        let mut peer = Self { child, ask, answers };
-        peer.answers.next().ok_or("the peer ended early")??;
-        Ok(peer)
+/// A program around the emitted header that speaks as [`Peer`] expects.
+const DRIVER: &str = r#"
+#include "cpp/cifar10_cnn.hpp"
+#include <cstdio>
+#include <ctime>
+#include <iostream>
+#include <string>
+static float in[cifar10_cnn::input_size];
+static float out[cifar10_cnn::output_size];
+int main() {
+  for (std::size_t i = 0; i < cifar10_cnn::input_size; ++i) in[i] = static_cast<float>((i * 2654435761u >> 8) % 1000u) / 1000.0f;
+  std::puts("ready");
+  std::fflush(stdout);
+  std::string line;
+  volatile float sink = 0;
+  while (std::getline(std::cin, line)) {
+    const std::clock_t start = std::clock();
+    double seconds = 0;
+    long images = 0;
+    do {
+      for (int i = 0; i < 16; ++i) { cifar10_cnn::run_float(in, out); sink = sink + out[0]; }
+      images += 16;
+      seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    } while (seconds < 0.2);
+    std::printf("%.1f\n", static_cast<double>(images) / seconds);
+    std::fflush(stdout);
+  }
+}
+"#;
+
+/// The emitted C++, by the compilers that there are.
+fn emitted(dir: &Path, work: &Path) -> Outcome<Vec<Side<'static>>> {
+    let source = work.join("driver.cpp");
+    std::fs::write(&source, DRIVER)?;
+    let mut sides = Vec::new();
+    for (compiler, flags) in
+        [("g++", "-O3 -march=native"), ("clang++", "-O3 -march=native"), ("g++", "-O3"), ("clang++", "-O3")]
+    {
+        let program = work.join(format!("driver{}", sides.len()));
+        let before = getrusage(UsageWho::RUSAGE_CHILDREN)?.user_time();
+        let mut command = Command::new(compiler);
+        command
+            .arg("-std=c++17")
+            .args(flags.split(' '))
+            .arg("-I")
+            .arg(dir)
+            .arg(&source)
+            .arg("-o")
+            .arg(&program);
+        match command.status() {
+            Err(e) => println!("{compiler}: not measured ({e})"),
+            Ok(status) if !status.success() => return Err(format!("{compiler} failed").into()),
+            Ok(_) => {
+                let after = getrusage(UsageWho::RUSAGE_CHILDREN)?.user_time() - before;
+                let seconds = after.tv_sec() as f64 + after.tv_usec() as f64 / 1e6;
+                let name = format!("{compiler} {flags} (compiled in {seconds:.1} s)");
+                sides.push(Side::program(&name, Peer::start(&mut Command::new(&program))?));
+            }
+        }
     }
-    fn round(&mut self) -> Outcome<f64> {
-        writeln!(self.ask.as_mut().ok_or("no pipe")?)?;
-        Ok(self.answers.next().ok_or("the peer ended early")??.parse()?)
-    }
+    Ok(sides)
 }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // Closing its input ends it.
-        self.ask = None;
-        let _ = self.child.wait();
+/// Products of 16-bit numbers with twelve independent sums, as many as registers hold; prints 10^9 products per second.
+const ROOF: &str = r#"
+#include <cstdio>
+#include <ctime>
+#include <immintrin.h>
+int main() {
+  double best = 0;
+  for (int round = 0; round < 9; ++round) {
+    const long n = 4000000;
+    __m256i s[12], x = _mm256_set1_epi16(3), w = _mm256_set1_epi16(5);
+#pragma GCC unroll 12
+    for (int k = 0; k < 12; ++k) s[k] = _mm256_setzero_si256();
+    const std::clock_t start = std::clock();
+    for (long i = 0; i < n; ++i) {
+      // The compiler must not know that inputs stay the same.
+      __asm__ volatile("" : "+x"(x), "+x"(w));
+#pragma GCC unroll 12
+      for (int k = 0; k < 12; ++k) {
+        __m256i p;
+        __asm__ volatile("vpmaddwd %1, %2, %0" : "=x"(p) : "x"(x), "x"(w));
+        s[k] = _mm256_add_epi32(s[k], p);
+      }
     }
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    int sum = 0;
+#pragma GCC unroll 12
+    for (int k = 0; k < 12; ++k) sum += _mm256_extract_epi32(s[k], 0);
+    if (sum == 1) std::puts("");
+    const double rate = 12.0 * 16 * static_cast<double>(n) / seconds / 1e9;
+    if (rate > best) best = rate;
+  }
+  std::printf("%.2f\n", best);
+}
+"#;
+
+/// 10^9 products per second that 256-bit vectors can do; nothing without a compiler or AVX2.
+fn roof(work: &Path) -> Outcome<Option<f64>> {
+    if Isa::detect() == Isa::portable() {
+        return Ok(None);
+    }
+    let (source, program) = (work.join("roof.cpp"), work.join("roof"));
+    std::fs::write(&source, ROOF)?;
+    let compiled = Command::new("g++").args(["-O2", "-mavx2"]).arg(&source).arg("-o").arg(&program).status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        return Ok(None);
+    }
+    Ok(Some(String::from_utf8(Command::new(&program).output()?.stdout)?.trim().parse()?))
 }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use support::emit;
 use support::ints::{Ints, exact};
 use unfloat_ir::ops::{
     ArgReduce, Binary, Bitwise, Cast, Compare, Concat, Conv, Dense, Dequantize, Expand, Gather, Lookup,
@@ -191,6 +192,35 @@ fn requantizers() {
     let op = Requantize { to, rounding: Rounding::HalfEven, overflow: Overflow::Saturate, narrow: false };
     net.output(op, &[x, m, a, s], "positions");
     exact(&mut net, 6, &[], &["-O3", "-march=native"]);
+}
+
+/// As behind a quantizer: nearly even, some channels with steps that no sum reaches or every sum does.
+#[test]
+fn many_thresholds_behind_sums() {
+    let mut net = Ints::new("stairs");
+    let x = net.input(ElemType::Int(IntType::unsigned(8)), &[5, 20], "wc");
+    let (outputs, count) = (37, 255);
+    for (i, (to, scale, bias)) in
+        [(int(false, 8), 1, 0), (int(true, 8), 1, -128), (int(true, 16), -3, 300), (int(true, 32), 1000, 7)]
+            .into_iter()
+            .enumerate()
+    {
+        let w = net.int(IntType::signed(8), &[outputs, 20]);
+        let sums = net.node(Dense, &[x, w], &format!("sums_{i}"));
+        let mut limits = Vec::new();
+        for c in 0..outputs as i64 {
+            let (start, step) = (net.code(-90_000, 20_000), 11 + 13 * c);
+            let noise = 1 + step / 100;
+            limits.extend((0..count).map(|k| start + k * step + (k * 7919 + c) % noise));
+        }
+        let limits = net.constant(ElemType::signed(24), &[outputs, count as usize], limits);
+        let op = Threshold { axis: 1, to: ElemType::Int(to), scale, bias };
+        net.output(op, &[sums, limits], &format!("stairs_{i}"));
+    }
+    let header = String::from_utf8(emit(&net.graph, &[]).read("cpp/stairs.hpp").unwrap()).unwrap();
+    assert_eq!(header.matches("kernel::stairs_row<N").count(), 4);
+    exact(&mut net, 40, &[], &["-O3", "-march=native"]);
+    exact(&mut net, 40, &[], &["-O2"]);
 }
 
 #[test]

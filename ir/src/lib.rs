@@ -13,6 +13,7 @@
 //! | [`accumulator`] | what sums of products can be, from the weights that are there |
 //! | [`boundary`] | where floats become integers, and integers floats again |
 //! | [`ranges`] | what every integer value can be |
+//! | [`staircase`] | how many of many thresholds a number reaches, without a search |
 //! | [`patch`] | the only way in which passes change a graph |
 //! | [`verify`] | what must hold at each [`Stage`] |
 //! | [`text`] | the `.uir` text form, `parse(print(g)) == g` |
@@ -33,6 +34,7 @@ pub mod origin;
 pub mod patch;
 mod permute;
 pub mod ranges;
+pub mod staircase;
 pub mod tensor;
 pub mod text;
 pub mod types;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use unfloat_exec::{Plan, PlanOptions};
 use unfloat_ir::{Data, Diagnostics, Graph, Tensor, TensorType, ValueId};
 
-/// Floats of wanted values that are held at once, about.
-const HELD: usize = 8 << 20;
+/// Floats of wanted values that are held at once, about: what the allocator gives again, and caches half hold.
+const HELD: usize = 2 << 20;
 /// Samples per batch, at most.
 const MOST: usize = 64;
 

@@ -11,6 +11,7 @@ use super::depthwise::Depthwise;
 use super::post::{Post, PostSpec};
 use super::product::{Matrix, Product, Rows};
 use super::stage::{SLACK, Stage};
+use super::winograd::{self, Winograd};
 use super::word::{Code, Word, bytes_of, view, view_mut};
 
 /// A convolution to be built.
@@ -36,6 +37,7 @@ enum Method {
     /// One matrix per group, with the place of the group's first input and output.
     Direct(Vec<(Product, usize, usize)>),
     Depthwise(Box<Depthwise>),
+    Winograd(Box<Winograd>),
 }
 
 /// A convolution ready to run.
@@ -79,10 +81,16 @@ impl Conv {
         let pads = [shape.pad_begin, shape.pad_end];
         let pixels = (pointwise && pads == [[0; 3]; 2] && !depthwise)
             .then(|| (STAGED / shape.in_channels.max(1)).max(8));
-        let quads = !depthwise && by_quads(isa, spec);
+        let winograd = !isa.has_vnni() && winograd::suits(spec, output);
+        let quads = !depthwise && !winograd && by_quads(isa, spec);
         let Some(offset) = (if quads { byte_offset(range) } else { offset(range) }) else { return Ok(None) };
         let stage = Stage::new(shape.input, (shape.in_channels, repeat), pads[0], pads[1], word, offset)?;
-        let Some(method) = method(isa, spec, &stage, (depthwise, quads))? else { return Ok(None) };
+        let fast = match winograd && offset == 0 {
+            true => Winograd::new(isa, spec, &stage, output)?.map(|w| Method::Winograd(Box::new(w))),
+            false => None,
+        };
+        let direct = || method(isa, spec, &stage, (depthwise, quads));
+        let Some(method) = fast.map_or_else(direct, |f| Ok(Some(f)))? else { return Ok(None) };
         let (group, staged) = if quads { (4, Word::U8) } else { (2, Word::I16) };
         let whole = (shape.in_channels / shape.groups).is_multiple_of(group);
         Ok(Some(Conv {
@@ -118,6 +126,12 @@ impl Conv {
 
     /// Bytes of scratch memory that [`Conv::run`] needs, whatever the batch.
     pub fn scratch_len(&self) -> usize {
+        let own = if let Method::Winograd(w) = &self.method { w.scratch_len() } else { 0 };
+        self.staged_len() + own
+    }
+
+    /// Bytes of it in which inputs are staged.
+    fn staged_len(&self) -> usize {
         let size = if self.quads { 1 } else { 2 };
         size * match self.pixels {
             _ if self.in_place => 0,
@@ -143,10 +157,10 @@ impl Conv {
         if batch == 0 {
             return Ok(());
         }
-        let scratch = &mut scratch[..self.scratch_len()];
+        let (staged, rest) = scratch.split_at_mut(self.staged_len());
         match self.quads {
-            true => self.run_staged::<u8>(batch, input, output, scratch),
-            false => self.run_staged::<i16>(batch, input, output, view_mut(scratch)),
+            true => self.run_staged::<u8>(batch, input, output, staged, rest),
+            false => self.run_staged::<i16>(batch, input, output, view_mut(staged), rest),
         }
     }
 
@@ -157,8 +171,9 @@ impl Conv {
         input: &[u8],
         output: &mut [u8],
         staged: &mut [S],
+        rest: &mut [u8],
     ) -> Result<(), KernelError> {
-        exactly("convolution scratch", size_of_val(staged), self.scratch_len())?;
+        exactly("convolution scratch", size_of_val(staged), self.staged_len())?;
         if let Some(pixels) = self.pixels {
             self.run_pixels(pixels, input, output, staged);
             return Ok(());
@@ -169,10 +184,10 @@ impl Conv {
         let (from, to) = (input.len() / batch, output.len() / batch);
         for (sample, output) in input.chunks_exact(from).zip(output.chunks_exact_mut(to)) {
             if self.in_place {
-                self.sample(self.rows, view::<S>(sample), output);
+                self.sample(self.rows, view::<S>(sample), output, rest);
             } else {
                 self.stage.copy(sample, staged);
-                self.sample(self.rows, staged, output);
+                self.sample(self.rows, staged, output, rest);
             }
         }
         Ok(())
@@ -188,21 +203,23 @@ impl Conv {
         for (input, output) in input.chunks(pixels * from).zip(output.chunks_mut(pixels * to)) {
             let rows = Rows { pixels: input.len() / from, outer: [(1, 0); 2], ..self.rows };
             if self.in_place {
-                self.sample(rows, view::<S>(input), output);
+                self.sample(rows, view::<S>(input), output, &mut []);
             } else {
                 super::stage::words(self.words.0, input, self.stage.offset(), staged);
-                self.sample(rows, staged, output);
+                self.sample(rows, staged, output, &mut []);
             }
         }
     }
 
-    fn sample<S: Code>(&self, rows: Rows, a: &[S], output: &mut [u8]) {
+    fn sample<S: Code>(&self, rows: Rows, a: &[S], output: &mut [u8], rest: &mut [u8]) {
         match &self.method {
             Method::Direct(groups) => {
                 groups.iter().for_each(|(product, a0, c0)| product.run(rows, a, *a0, output, *c0));
             }
             // Depthwise convolutions are staged in 16 bits.
             Method::Depthwise(kernel) => kernel.run(rows, view(bytes_of(a)), output),
+            // As are those of Winograd's form.
+            Method::Winograd(kernel) => kernel.run(view(bytes_of(a)), output, rest),
         }
     }
 }

@@ -12,6 +12,7 @@ mod product;
 mod quantize;
 mod stage;
 mod tile;
+mod winograd;
 mod word;
 
 #[cfg(test)]

@@ -208,6 +208,29 @@ impl Product {
         }
     }
 
+    /// The sums alone, of evenly spaced pixels: as many as fit in `sums`, panel by panel, for each pixel those of
+    /// [`PANEL`] channels. Sums wrap at 32 bits. Weights are packed for it where channels are whole panels and inputs are
+    /// 16-bit numbers.
+    pub fn raw(&self, a: &[i16], pixels: usize, a_stride: usize, sums: &mut [i32]) {
+        let width = PANEL;
+        assert!(!self.wide && self.form != Form::Quads && self.panels.iter().all(|p| p.cols == width));
+        assert_eq!(sums.len(), self.panels.len() * pixels * width, "sums of all pixels");
+        let far = pixels.saturating_sub(1) * a_stride;
+        assert!(far * 2 + self.reach <= size_of_val(a), "input too short for the plan");
+        let mut addresses = [a.as_ptr().cast::<u8>(); ROW];
+        let most = ROW / tiles(self.isa, 2, self.form).len() * tiles(self.isa, 2, self.form).len();
+        for first in (0..pixels).step_by(most) {
+            let addresses = &mut addresses[..most.min(pixels - first)];
+            for (i, address) in addresses.iter_mut().enumerate() {
+                *address = a.as_ptr().wrapping_add((first + i) * a_stride).cast();
+            }
+            for (panel, sums) in self.panels.iter().zip(sums.chunks_exact_mut(pixels * width)) {
+                // SAFETY: the assert above bounds the inputs of every pixel.
+                unsafe { self.sums(panel, &self.blocks[0], addresses, &mut sums[first * width..]) }
+            }
+        }
+    }
+
     /// The sums over one block of some pixels, at most [`ROW`].
     ///
     /// # Safety
@@ -253,6 +276,9 @@ impl Product {
         self.post.run64(&wide, to, out);
     }
 }
+
+/// Channels of a whole panel.
+pub(crate) const PANEL: usize = 2 * LANES;
 
 /// Pixels whose sums are kept together: they stay in the first-level cache.
 const ROW: usize = 64;

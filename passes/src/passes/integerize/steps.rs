@@ -21,6 +21,8 @@ pub const MAX_CHANGES: i64 = 1 << 12;
 const MAX_SOUGHT: i64 = 1 << 22;
 /// Points that are evaluated beside the changes of a function that is only expected to be monotone.
 const SAMPLES: usize = 1 << 16;
+/// Changes of a channel up to which each is searched for by itself.
+const FEW: usize = 16;
 /// Points evaluated at a time.
 const BLOCK: usize = 1 << 15;
 
@@ -123,6 +125,51 @@ struct Problem<'a> {
     ranges: Vec<(i64, i64)>,
 }
 
+/// For each of some levels of each channel, arguments on both sides of where results first go beyond it. Whatever is looked
+/// at, that at `below` is not beyond the level, that at `reached` is, if any is.
+struct Search<'a> {
+    problem: &'a Problem<'a>,
+    first: &'a [i64],
+    trends: &'a [Trend],
+    level: Vec<i64>,
+    below: Vec<i64>,
+    reached: Vec<i64>,
+}
+
+impl<'a> Search<'a> {
+    /// `first` are the results at the least arguments; `level` has rows of one for each channel.
+    fn new(problem: &'a Problem<'a>, first: &'a [i64], trends: &'a [Trend], level: Vec<i64>) -> Self {
+        let all = |f: fn(&(i64, i64)) -> i64| -> Vec<i64> {
+            problem.ranges.iter().map(f).cycle().take(level.len()).collect()
+        };
+        Self { problem, first, trends, below: all(|r| r.0), reached: all(|r| r.1), level }
+    }
+
+    /// Looks at one argument for each.
+    fn look(&mut self, at: &[i64]) -> Option<()> {
+        for (i, y) in self.problem.evaluate(at)?.into_iter().enumerate() {
+            let c = i % self.problem.channels;
+            let far = if self.trends[c] == Trend::Rising { y - self.first[c] } else { self.first[c] - y };
+            if far > self.level[i] {
+                self.reached[i] = self.reached[i].min(at[i]);
+            } else {
+                self.below[i] = self.below[i].max(at[i]);
+            }
+        }
+        Some(())
+    }
+
+    /// Goes on by halves until nothing lies between.
+    fn finish(&mut self) -> Option<()> {
+        while self.below.iter().zip(&self.reached).any(|(a, b)| b - a > 1) {
+            let middle: Vec<i64> =
+                self.below.iter().zip(&self.reached).map(|(a, b)| a + (b - a) / 2).collect();
+            self.look(&middle)?;
+        }
+        Some(())
+    }
+}
+
 impl Problem<'_> {
     fn evaluate(&self, codes: &[i64]) -> Option<Vec<i64>> {
         evaluate(&self.lattice.base, &self.funcs, self.channels, codes)
@@ -167,20 +214,30 @@ impl Problem<'_> {
             return None;
         }
         // Row `k` of a channel looks for the first argument whose result is at least `k + 1` levels from the first.
-        // Invariant: the result at `below` is nearer, that at `reached` is not.
         let rows = most as usize;
-        let of = |f: fn(&(i64, i64)) -> i64| -> Vec<i64> {
-            (0..rows).flat_map(|_| self.ranges.iter().map(f)).collect()
-        };
-        let (mut below, mut reached) = (of(|r| r.0), of(|r| r.1));
-        while below.iter().zip(&reached).any(|(a, b)| b - a > 1) {
-            let middle: Vec<i64> = below.iter().zip(&reached).map(|(a, b)| a + (b - a) / 2).collect();
-            for (i, y) in self.evaluate(&middle)?.into_iter().enumerate() {
-                let (k, c) = ((i / self.channels) as i64, i % self.channels);
-                let far = if trends[c] == Trend::Rising { y - first[c] } else { first[c] - y };
-                *(if far > k { &mut reached[i] } else { &mut below[i] }) = middle[i];
+        let level = (0..rows).flat_map(|k| vec![k as i64; self.channels]).collect();
+        let mut all = Search::new(self, first, trends, level);
+        if rows > FEW {
+            // Steps lie nearly evenly behind a quantizer: between the first and the last, a line tells where to look.
+            let outermost = (0..self.channels).map(|_| 0).chain((0..self.channels).map(|c| levels(c) - 1));
+            let mut ends = Search::new(self, first, trends, outermost.collect());
+            ends.finish()?;
+            for side in [-1, 1] {
+                let near = |i: usize| {
+                    let (k, c) = ((i / self.channels) as i64, i % self.channels);
+                    let (a, b) = (ends.reached[c], ends.reached[self.channels + c]);
+                    let n = i128::from((levels(c) - 1).max(1));
+                    let step = (i128::from(b) - i128::from(a)) / n;
+                    let at = i128::from(a) + (i128::from(b) - i128::from(a)) * i128::from(k) / n;
+                    let (lo, hi) = self.ranges[c];
+                    (at + side * (2 + step / 256)).clamp(lo.into(), hi.into()) as i64
+                };
+                let at: Vec<i64> = (0..rows * self.channels).map(near).collect();
+                all.look(&at)?;
             }
         }
+        all.finish()?;
+        let reached = all.reached;
         let mut found = Vec::with_capacity(self.channels);
         let values = self.evaluate(&reached)?;
         for c in 0..self.channels {

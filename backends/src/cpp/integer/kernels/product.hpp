@@ -135,7 +135,7 @@ void product_tile(const O* x, const W* w, const A* bias, Y* y, std::size_t chann
 
 template <class S, class Post, std::size_t B, std::size_t Valid, class O, class W, class A, class Y>
 void product_block(const O* x, const W* w, const A* bias, Y* y, std::size_t channel) noexcept {
-  constexpr cut_of columns(S::out[2], 4);
+  constexpr cut_of columns(S::out[2], 3);
   for (std::size_t i = 0; i < S::out[0]; ++i) for (std::size_t j = 0; j < S::out[1]; ++j) {
     const O* in = x + i * S::step[0] + j * S::step[1];
     Y* out = y + (i * S::out[1] + j) * S::out[2] * S::channels;

@@ -2,8 +2,10 @@
 //!
 //! In: 32-bit sums in whole vectors, where [`Post::vectors`] says so. Out: the same codes as [`Post::one`]'s.
 
+use super::threshold::Even;
 use super::*;
 use std::arch::x86_64::*;
+use unfloat_ir::staircase::FRACTION;
 
 impl Post {
     /// Whether there is a vector form.
@@ -13,7 +15,7 @@ impl Post {
             Form::Keep => true,
             Form::Scale(_, halves) => halves.is_some(),
             Form::Exact(..) => false,
-            Form::Threshold(t) => !t.below.is_empty() || t.count == 0,
+            Form::Threshold(t) => !t.below.is_empty() || t.even.is_some() || t.count == 0,
         };
         // A negative number that wraps to an unsigned one of 32 bits or more leaves the lane.
         let wraps = self.wrap.is_none_or(|int| int.signed || int.width < 32);
@@ -174,6 +176,7 @@ struct Eight<'a> {
     post: &'a Post,
     first: usize,
     scale: Option<(Lanes, Ties)>,
+    even: Option<Stairs<'a>>,
     before: Option<[i32; 2]>,
     after: Option<[i32; 2]>,
 }
@@ -187,10 +190,14 @@ impl<'a> Eight<'a> {
             Form::Scale(s, Some(h)) => Some((Lanes::new(h, first), s.ties)),
             _ => None,
         };
+        let even = match &post.form {
+            Form::Threshold(t) => t.even.as_ref().map(|even| Stairs::new(even, first)),
+            _ => None,
+        };
         let before = (post.before != (i64::MIN, i64::MAX)).then(|| bounds(post.before));
         // Narrowing saturates, and so clamps to all that the word holds.
         let whole = post.after.0 <= word.0 && post.after.1 >= word.1;
-        Self { post, first, scale, before, after: (!whole).then(|| bounds(post.after)) }
+        Self { post, first, scale, even, before, after: (!whole).then(|| bounds(post.after)) }
     }
 
     /// The codes of eight sums.
@@ -203,7 +210,13 @@ impl<'a> Eight<'a> {
         }
         match (&self.post.form, &self.scale) {
             (_, Some((lanes, ties))) => v = lanes.apply(v, *ties),
-            (Form::Threshold(t), _) => v = count(t, self.first, v),
+            (Form::Threshold(t), _) => {
+                let reached = match &self.even {
+                    Some(stairs) => stairs.count(v),
+                    None => count(t, self.first, v),
+                };
+                v = scaled(t, reached);
+            }
             _ => {}
         }
         if let Some(int) = self.post.wrap {
@@ -257,8 +270,74 @@ fn count(t: &Thresholds, first: usize, x: __m256i) -> __m256i {
         let below = load(below.first_chunk().expect("eight thresholds"));
         reached = _mm256_sub_epi32(reached, _mm256_cmpgt_epi32(x, below));
     }
+    reached
+}
+
+/// The codes for numbers of thresholds.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn scaled(t: &Thresholds, reached: __m256i) -> __m256i {
+    if (t.scale, t.bias) == (1, 0) {
+        return reached;
+    }
     let scaled = _mm256_mullo_epi32(reached, _mm256_set1_epi32(t.scale as i32));
     _mm256_add_epi32(scaled, _mm256_set1_epi32(t.bias as i32))
+}
+
+/// The parameters of eight channels of [`Even`] thresholds; those of 64 bits for the even and for the odd ones.
+struct Stairs<'a> {
+    low: __m256i,
+    high: __m256i,
+    up: __m256i,
+    multiplier: [__m256i; 2],
+    addend: __m256i,
+    slack: __m256i,
+    row: __m256i,
+    below: &'a [i32],
+}
+
+impl<'a> Stairs<'a> {
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn new(even: &'a Even, first: usize) -> Self {
+        let eight = |v: &[i32]| load(v[first..].first_chunk().expect("eight channels"));
+        let multiplier = eight(&even.multiplier);
+        Self {
+            low: eight(&even.low),
+            high: eight(&even.high),
+            up: eight(&even.up),
+            multiplier: [multiplier, _mm256_srli_epi64::<32>(multiplier)],
+            addend: eight(&even.addend),
+            slack: _mm256_set1_epi32(even.slack),
+            row: eight(&even.row),
+            below: &even.below,
+        }
+    }
+
+    /// How many thresholds eight sums reach.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn count(&self, x: __m256i) -> __m256i {
+        let inside = _mm256_min_epi32(_mm256_max_epi32(x, self.low), self.high);
+        let t = _mm256_sllv_epi32(_mm256_sub_epi32(inside, self.low), self.up);
+        let even = _mm256_srli_epi64::<32>(_mm256_mul_epu32(t, self.multiplier[0]));
+        let odd = _mm256_mul_epu32(_mm256_srli_epi64::<32>(t), self.multiplier[1]);
+        let p = _mm256_add_epi32(_mm256_blend_epi32::<0xaa>(even, odd), self.addend);
+        let least = _mm256_srli_epi32::<{ FRACTION as i32 }>(p);
+        let most = _mm256_srli_epi32::<{ FRACTION as i32 }>(_mm256_add_epi32(p, self.slack));
+        let same = _mm256_cmpeq_epi32(least, most);
+        if _mm256_movemask_epi8(same) == -1 { least } else { self.decided(x, least) }
+    }
+
+    /// The same where some estimate leaves two numbers.
+    #[target_feature(enable = "avx2")]
+    #[cold]
+    fn decided(&self, x: __m256i, least: __m256i) -> __m256i {
+        let at = _mm256_add_epi32(least, self.row);
+        // SAFETY: `at` is an index of `below` whatever x is, as `Even` says.
+        let below = unsafe { _mm256_i32gather_epi32::<4>(self.below.as_ptr(), at) };
+        _mm256_sub_epi32(least, _mm256_cmpgt_epi32(x, below))
+    }
 }
 
 /// The low bits that an integer type has.

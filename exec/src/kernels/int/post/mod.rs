@@ -10,10 +10,12 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod threshold;
 
 use super::super::error::{KernelError, exactly};
 use super::super::isa::Isa;
 use super::word::{Code, Word, by_word, decode, view, view_mut};
+use threshold::Thresholds;
 use unfloat_ir::ops::Requantize;
 use unfloat_ir::{IntType, Overflow, Rounding};
 
@@ -142,19 +144,6 @@ enum Form {
     Threshold(Thresholds),
 }
 
-/// Sorted thresholds.
-#[derive(Clone, Debug)]
-struct Thresholds {
-    /// `count` to each channel, rising.
-    table: Vec<i64>,
-    count: usize,
-    scale: i64,
-    bias: i64,
-    /// For each [`LANES`] channels and each threshold, the greatest sum that does not reach it; empty where 32 bits do
-    /// not hold them, or they are many.
-    below: Vec<i32>,
-}
-
 /// Sums to codes, for a number of channels.
 #[derive(Clone, Debug)]
 pub struct Post {
@@ -170,9 +159,6 @@ pub struct Post {
 
 /// Sums that are fetched together, where they are codes.
 const BLOCK: usize = 512;
-
-/// Most thresholds that are compared one after another.
-const FEW: usize = 16;
 
 impl Post {
     /// `ranges` are the sums of each channel before any clamping.
@@ -218,10 +204,7 @@ impl Post {
                 y - i64::from(u & s.tie_mask[channel] == 0 && s.ties.takes(y))
             }
             Form::Exact(op, m, a, s) => op.apply(x, m[channel], a[channel], s[channel]),
-            Form::Threshold(t) => {
-                let row = &t.table[channel * t.count..(channel + 1) * t.count];
-                t.bias + t.scale * row.partition_point(|&t| t <= x) as i64
-            }
+            Form::Threshold(t) => t.code(channel, x),
         };
         let y = self.wrap.map_or(y, |int| int.wrap(y));
         y.clamp(self.after.0, self.after.1)
@@ -321,38 +304,6 @@ fn fetch<T: Code>(x: &[T], place: Rows, sums: &mut [i32]) {
     for (i, sums) in sums.chunks_exact_mut(place.width).take(place.rows).enumerate() {
         let x = &x[place.at + i * place.stride..][..place.cols];
         sums.iter_mut().zip(x).for_each(|(y, &x)| *y = x.get() as i32);
-    }
-}
-
-impl Thresholds {
-    fn new(
-        table: &[Vec<i64>],
-        scale: i64,
-        bias: i64,
-        ranges: &[(i128, i128)],
-    ) -> Result<Thresholds, KernelError> {
-        let count = table.first().map_or(0, Vec::len);
-        let mut rows = Vec::with_capacity(table.len() * count);
-        for row in table {
-            exactly("thresholds of a channel", row.len(), count)?;
-            let mut row = row.clone();
-            row.sort_unstable();
-            rows.extend(row);
-        }
-        let mut found = Thresholds { table: rows, count, scale, bias, below: Vec::new() };
-        let small = |v: i64| i32::try_from(v).is_ok();
-        let narrow = ranges.iter().all(|r| r.0 > i32::MIN.into() && r.1 < i32::MAX.into());
-        if count <= FEW && narrow && small(scale.saturating_mul(count as i64)) && small(bias) {
-            found.below = vec![i32::MAX; table.len().next_multiple_of(2 * LANES) * count];
-            for (c, &(lo, hi)) in ranges.iter().enumerate() {
-                for k in 0..count {
-                    // What no sum reaches, and what every sum reaches, may move to the bounds.
-                    let t = i128::from(found.table[c * count + k]).clamp(lo, hi + 1) - 1;
-                    found.below[(c / LANES * count + k) * LANES + c % LANES] = t as i32;
-                }
-            }
-        }
-        Ok(found)
     }
 }
 

@@ -109,6 +109,30 @@ fn bytes_at_their_ends() {
     }
 }
 
+/// Shapes that Winograd's form takes: whole and half tiles, padding, inputs and taps at the ends of what it can add up.
+#[test]
+fn three_by_three_taps() {
+    let mut r = Random::new(7);
+    for (input, range, weight) in [
+        ([4, 4], (0, 255), (-128, 127)),
+        ([7, 9], (-128, 127), (-128, 127)),
+        ([5, 30], (255, 255), (127, 127)),
+        ([9, 6], (-8191, 8191), (-100, 100)),
+        ([8, 8], (-8191, -8191), (-1, 1)),
+        ([6, 7], (0, 1), (3640, 3640)),
+        ([6, 7], (0, 1), (-3641, 3641)),
+    ] {
+        for (channels, pad) in [([16, 16], 1), ([32, 48], 0), ([16, 24], 2), ([48, 16], 1)] {
+            let s = ConvShape {
+                pad_begin: [0, pad, pad],
+                pad_end: [0, pad, 1],
+                ..ConvShape::conv2d(input, channels, [3, 3])
+            };
+            assert!(check(&mut r, &s, range, weight));
+        }
+    }
+}
+
 #[test]
 fn sixteen_bits_at_their_ends() {
     let mut r = Random::new(2);

@@ -146,6 +146,29 @@ fn thresholds_at_and_beside_every_one() {
     }
 }
 
+/// As behind a quantizer: nearly even, of other slopes, some out of reach of the sums; and two channels that are not even.
+#[test]
+fn many_thresholds_that_lie_evenly() {
+    let mut r = Random::new(6);
+    for (count, uneven, scale, bias) in
+        [(255, false, 1, 0), (255, true, 1, 0), (100, false, -2, 7), (17, false, 1, 3)]
+    {
+        let channels = 21i64;
+        let row = |r: &mut Random, c: i64| -> Vec<i64> {
+            let (start, step) = (r.int(-9000, 100), 3 + c * 17);
+            let at = |k: i64| if uneven && c > 18 { k * k } else { k * step };
+            (0..count).map(|k| start + at(k) + r.int(0, 1)).collect()
+        };
+        let table: Vec<Vec<i64>> = (0..channels).map(|c| row(&mut r, c)).collect();
+        let map = Map::Threshold { table: table.clone(), scale, bias };
+        let spec = PostSpec { map, ..PostSpec::default() };
+        let sums: Vec<i32> = (-10_005..=10_005).flat_map(|x| (0..channels).map(move |_| x)).collect();
+        check(&spec, &vec![(-10_005, 10_005); channels as usize], &sums, Word::I16, |c, x| {
+            bias + scale * table[c].partition_point(|&t| x >= t) as i64
+        });
+    }
+}
+
 #[test]
 fn parameters_for_other_channels_are_refused() {
     let op = Requantize {
