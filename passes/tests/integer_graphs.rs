@@ -234,7 +234,7 @@ fn random_graph(seed: u64) -> Graph {
     graph.stage = Stage::Folded;
     let mut m = Maker { graph, random: SplitMix64::new(seed), values: Vec::new(), nodes: 0 };
     for i in 0..2 {
-        let shape: &[usize] = if seed % 3 == 0 { &[5] } else { &[4, 4, 2] };
+        let shape: &[usize] = if seed.is_multiple_of(3) { &[5] } else { &[4, 4, 2] };
         let ty = TensorType::f32(shape, Layout::channels_last(shape.len() - 1));
         let x = m.graph.add_input(&format!("x{i}"), ty);
         let first = m.quantized(x);

@@ -145,7 +145,7 @@ impl Integerizer<'_> {
         let to = ElemType::Int(IntType::covering(lo.min(held.0), hi.max(held.1).max(most)));
         let mut shape = ty.shape.dims().to_vec();
         shape.iter_mut().last().into_iter().for_each(|c| *c = 1);
-        let factors = TensorType::new(to.clone(), shape, ty.layout.clone());
+        let factors = TensorType::new(to.clone(), shape, ty.layout);
         let factors = Tensor::codes(factors, divisor.factors.iter().copied());
         let factors = self.patch.constant(&format!("{name}.factors"), factors);
         let wide = self.patch.node(Cast { to }, &[sums], &name, &node.origin)?;

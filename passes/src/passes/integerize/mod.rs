@@ -476,8 +476,7 @@ impl<'g> Integerizer<'g> {
             // More levels than there are thresholds: ties that alternate, say, which no one line has.
             return self.wide(lattice, quantizer, to, node, lines);
         };
-        let differs =
-            self.pairs.get(&lattice.code).map(|pair| pair.check(lattice, quantizer, &steps)).flatten();
+        let differs = self.pairs.get(&lattice.code).and_then(|pair| pair.check(lattice, quantizer, &steps));
         let checked = differs.is_some_and(|d| d.different == 0);
         let bound = if checked { 0.0 } else { steps::moved_by(&steps, lattice) as f64 };
         self.folds.push(Fold {

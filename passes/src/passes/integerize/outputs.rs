@@ -233,7 +233,7 @@ impl Integerizer<'_> {
         let mut constant = |what: &str, v: Vec<f32>| {
             let tensor = match &v[..] {
                 [_] => Tensor::f32([], Layout::anonymous(0), v),
-                _ => Tensor::f32([v.len()], Layout::channels_last(0), v),
+                _ => Tensor::f32([v.len()], Layout::anonymous(1), v),
             };
             self.patch.constant(&format!("{name}.{what}"), tensor)
         };

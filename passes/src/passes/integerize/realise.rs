@@ -120,7 +120,8 @@ impl Integerizer<'_> {
         let same = values.windows(2).all(|w| w[0] == w[1]);
         let (shape, values): (Vec<usize>, _) =
             if same { (vec![], &values[..1]) } else { (vec![values.len()], values) };
-        let layout = if same { Layout::anonymous(0) } else { Layout::channels_last(0) };
+        // Whatever the last axis of the value is called.
+        let layout = Layout::anonymous(shape.len());
         let tensor = Tensor::codes(TensorType::new(elem, shape, layout), values.iter().copied());
         self.patch.constant(name, tensor)
     }
