@@ -7,7 +7,7 @@
 use super::lower::{Aliases, root};
 use super::step::Place;
 use super::storage::{Life, assign};
-use super::{CHUNK, GROUP, PlanOptions};
+use super::{CHUNK, GROUP, PlanOptions, SMALL};
 use std::collections::BTreeMap;
 use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, ValueId};
 
@@ -66,7 +66,8 @@ impl Layout {
             total
         });
         let chunk = chunk(graph, options, &lives, [local_len, shared_len], sizes)?;
-        Ok(Layout { segment_of, places, local_len, shared_len, chunk, group: GROUP.min(chunk) })
+        let group = group(local_len, sizes.unit, chunk);
+        Ok(Layout { segment_of, places, local_len, shared_len, chunk, group })
     }
 
     /// The place of a value that a step makes.
@@ -141,6 +142,12 @@ fn lives(
         .collect()
 }
 
+/// How many samples of a chunk go through a segment's steps together, given the units that each takes.
+fn group(local: usize, unit: usize, chunk: usize) -> usize {
+    let small = SMALL / local.saturating_mul(unit).max(1);
+    GROUP.max(small).min(chunk)
+}
+
 /// How many samples share a chunk: as many as the memory limit allows, at most [`CHUNK`].
 fn chunk(
     graph: &Graph,
@@ -153,7 +160,8 @@ fn chunk(
     let rest = limit.checked_sub(scratch);
     // A group is no larger than the chunk: a chunk of one sample has the smallest buffers.
     let fits = |chunk: usize| {
-        let needed = shared.saturating_mul(chunk).saturating_add(local.saturating_mul(chunk.min(GROUP)));
+        let group = group(local, sizes.unit, chunk);
+        let needed = shared.saturating_mul(chunk).saturating_add(local.saturating_mul(group));
         rest.is_some_and(|rest| needed <= rest)
     };
     let chunk = (1..=options.max_batch.clamp(1, CHUNK)).rev().find(|&c| fits(c)).unwrap_or(0);

@@ -1,10 +1,11 @@
-//! Functions of one or two codes, and codes to floats, by the ops' own formulas.
+//! Functions of one or two codes, reductions, and codes to floats, by the ops' own formulas.
 //!
 //! In and out: words of any width. A block of codes is decoded into 64-bit numbers, computed, and encoded.
 
 use crate::kernels::KernelError;
 use crate::kernels::int::{Code, Word, by_word, decode, encode, view};
-use unfloat_ir::{IntType, ops};
+use unfloat_ir::IntType;
+use unfloat_ir::ops::{self, ReduceFn};
 
 /// Codes that are decoded together.
 const BLOCK: usize = 256;
@@ -42,6 +43,8 @@ impl Function {
 /// An operand of a function of two.
 pub(super) struct Operand {
     pub word: Word,
+    /// Elements of a sample.
+    pub len: usize,
     /// The element for each of the result; nothing where they are the same.
     pub map: Option<Vec<u32>>,
 }
@@ -57,49 +60,126 @@ pub(super) struct Binary {
     pub len: usize,
 }
 
+/// Some elements of some samples: of one sample, or all of several.
+#[derive(Clone, Copy)]
+struct Part {
+    sample: usize,
+    samples: usize,
+    first: usize,
+    elements: usize,
+}
+
 impl Binary {
+    /// A constant operand is given once, for all samples.
     pub fn run(&self, batch: usize, a: &[u8], b: &[u8], to: &mut [u8]) -> Result<(), KernelError> {
-        use ops::Binary as F;
         let mut codes = [[0; BLOCK]; 2];
-        let size = |x: &[u8]| x.len() / batch;
-        let (a_size, b_size) = (size(a), size(b));
-        for (s, to) in to.chunks_exact_mut((self.len * self.to.bytes()).max(1)).enumerate() {
-            let from = [&a[s * a_size..][..a_size], &b[s * b_size..][..b_size]];
-            for (i, to) in to.chunks_mut(BLOCK * self.to.bytes()).enumerate() {
-                let n = to.len() / self.to.bytes();
-                for ((codes, operand), x) in codes.iter_mut().zip(&self.operands).zip(from) {
-                    operand.fetch(x, i * BLOCK, &mut codes[..n])?;
+        // Small samples go together, so that loops are long.
+        let together = (BLOCK / self.len.max(1)).max(1);
+        for sample in (0..batch).step_by(together) {
+            let samples = together.min(batch - sample);
+            for first in (0..self.len).step_by(BLOCK) {
+                let part = Part { sample, samples, first, elements: BLOCK.min(self.len - first) };
+                let n = samples * part.elements;
+                for ((codes, operand), x) in codes.iter_mut().zip(&self.operands).zip([a, b]) {
+                    operand.fetch(x, part, &mut codes[..n])?;
                 }
                 let [a, b] = &mut codes;
-                let pairs = a[..n].iter_mut().zip(&b[..n]);
-                // The common ones by themselves, so that they become vector loops.
-                match self.f {
-                    F::Add => pairs.for_each(|(a, &b)| *a = a.wrapping_add(b)),
-                    F::Sub => pairs.for_each(|(a, &b)| *a = a.wrapping_sub(b)),
-                    F::Max => pairs.for_each(|(a, &b)| *a = (*a).max(b)),
-                    F::Min => pairs.for_each(|(a, &b)| *a = (*a).min(b)),
-                    f => pairs.for_each(|(a, &b)| *a = f.apply_int(*a, b)),
-                }
-                a[..n].iter_mut().for_each(|c| *c = self.int.wrap(*c));
-                encode(&a[..n], self.to, to)?;
+                self.apply(&mut a[..n], &b[..n]);
+                let at = (sample * self.len + first) * self.to.bytes();
+                encode(&a[..n], self.to, &mut to[at..at + n * self.to.bytes()])?;
             }
         }
         Ok(())
     }
+
+    /// The results, instead of the first operands.
+    fn apply(&self, a: &mut [i64], b: &[i64]) {
+        use ops::Binary as F;
+        let pairs = a.iter_mut().zip(b);
+        // The common ones by themselves, so that they become vector loops.
+        match self.f {
+            F::Add => pairs.for_each(|(a, &b)| *a = a.wrapping_add(b)),
+            F::Sub => pairs.for_each(|(a, &b)| *a = a.wrapping_sub(b)),
+            F::Mul => pairs.for_each(|(a, &b)| *a = a.wrapping_mul(b)),
+            F::Max => pairs.for_each(|(a, &b)| *a = (*a).max(b)),
+            F::Min => pairs.for_each(|(a, &b)| *a = (*a).min(b)),
+            f => pairs.for_each(|(a, &b)| *a = f.apply_int(*a, b)),
+        }
+        a.iter_mut().for_each(|c| *c = self.int.wrap(*c));
+    }
 }
 
 impl Operand {
-    /// The codes for the elements of the result from `first` on.
-    fn fetch(&self, x: &[u8], first: usize, to: &mut [i64]) -> Result<(), KernelError> {
-        fn mapped<T: Code>(x: &[T], map: &[u32], to: &mut [i64]) {
-            to.iter_mut().zip(map).for_each(|(y, &i)| *y = x[i as usize].get());
+    /// The codes for some elements of the result.
+    fn fetch(&self, x: &[u8], part: Part, to: &mut [i64]) -> Result<(), KernelError> {
+        let size = self.word.bytes();
+        // What has no more than one sample's elements is the same for all.
+        let each = if x.len() == self.len * size { 0 } else { self.len };
+        if self.map.is_none() && (each > 0 || part.samples == 1) {
+            return decode(self.word, &x[(part.sample * each + part.first) * size..][..to.len() * size], to);
         }
-        match &self.map {
-            None => decode(self.word, &x[first * self.word.bytes()..][..to.len() * self.word.bytes()], to),
-            Some(map) => {
-                by_word!(self.word, T => mapped::<T>(view(x), &map[first..], to), ());
-                Ok(())
+        by_word!(self.word, T => self.spread::<T>(view(x), each, part, to), ());
+        Ok(())
+    }
+
+    /// [`Operand::fetch`] sample by sample, `each` elements apart.
+    fn spread<T: Code>(&self, x: &[T], each: usize, part: Part, to: &mut [i64]) {
+        for (s, to) in to.chunks_exact_mut(part.elements).enumerate() {
+            let x = &x[(part.sample + s) * each..][..self.len];
+            match (&self.map, x) {
+                (_, [x]) => to.fill(x.get()),
+                (Some(map), x) => {
+                    to.iter_mut().zip(&map[part.first..]).for_each(|(y, &i)| *y = x[i as usize].get())
+                }
+                (None, x) => to.iter_mut().zip(&x[part.first..]).for_each(|(y, x)| *y = x.get()),
             }
+        }
+    }
+}
+
+/// The least, the greatest or the sum of the elements `base + cell` for all cells, for each base.
+pub(super) struct Reduction {
+    pub f: ReduceFn,
+    pub bases: Vec<usize>,
+    pub cells: Vec<usize>,
+    pub from: Word,
+    pub to: Word,
+    /// The type of the result, which keeps its low bits.
+    pub int: IntType,
+    /// Elements of an operand.
+    pub len: usize,
+}
+
+impl Reduction {
+    pub fn run(&self, x: &[u8], to: &mut [u8]) -> Result<(), KernelError> {
+        by_word!(self.from, T => self.words::<T>(view(x), to), Ok(()))
+    }
+
+    fn words<T: Code>(&self, x: &[T], to: &mut [u8]) -> Result<(), KernelError> {
+        let mut codes = [0; BLOCK];
+        // The place of each result: its sample's elements, and its base.
+        let samples = x.chunks_exact(self.len.max(1));
+        let mut places = samples.flat_map(|x| self.bases.iter().map(move |&base| &x[base..]));
+        for to in to.chunks_mut(BLOCK * self.to.bytes()) {
+            let codes = &mut codes[..to.len() / self.to.bytes()];
+            for (y, x) in codes.iter_mut().zip(&mut places) {
+                *y = self.int.wrap(self.one(x));
+            }
+            encode(codes, self.to, to)?;
+        }
+        Ok(())
+    }
+
+    /// The result of the cells in `x`.
+    #[inline]
+    fn one<T: Code>(&self, x: &[T]) -> i64 {
+        let values = self.cells.iter().map(|&c| x[c].get());
+        match self.f {
+            ReduceFn::Max => values.max().unwrap_or(0),
+            ReduceFn::Min => values.min().unwrap_or(0),
+            ReduceFn::Prod => values.fold(1, i64::wrapping_mul),
+            ReduceFn::SumSquare => values.map(|v| v.wrapping_mul(v)).fold(0, i64::wrapping_add),
+            ReduceFn::Sum | ReduceFn::Mean => values.fold(0, i64::wrapping_add),
         }
     }
 }

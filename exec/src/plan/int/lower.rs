@@ -3,7 +3,7 @@
 use super::super::PlanOptions;
 use super::super::lower::{Aliases, channels_last, root, three};
 use super::IntPlan;
-use super::elementwise::{Binary, Dequantizer, Function, Operand, Zero};
+use super::elementwise::{Binary, Dequantizer, Function, Operand, Reduction, Zero};
 use super::fuse::{self, codes};
 use super::place::place;
 use super::step::{FILL, Reference, Work};
@@ -288,8 +288,9 @@ impl<'g> Lowering<'g> {
             return None;
         }
         let operand = |v: ValueId| {
-            let same = self.ty(v).shape.num_elements() == out.num_elements();
-            Operand { word: self.word(v), map: (!same).then(|| broadcast(&self.ty(v).shape, out)) }
+            let len = self.ty(v).shape.num_elements();
+            let map = (len != out.num_elements()).then(|| broadcast(&self.ty(v).shape, out));
+            Operand { word: self.word(v), len, map }
         };
         let operands = [operand(node.inputs[0]), operand(node.inputs[1])];
         let binary = Binary { f, operands, to: self.word(node.output), int, len: out.num_elements() };
@@ -359,7 +360,8 @@ impl<'g> Lowering<'g> {
         let others: Vec<usize> = (0..x.rank()).filter(|a| !op.axes.contains(a)).collect();
         let (from, to) = (self.word(node.inputs[0]), self.word(node.output));
         let (bases, cells) = (positions(&others), positions(&op.axes));
-        Some((Work::Reduce { f: op.f, bases, cells, from, to, int }, node.inputs.clone()))
+        let reduction = Reduction { f: op.f, bases, cells, from, to, int, len: x.shape.num_elements() };
+        Some((Work::Reduce(reduction), node.inputs.clone()))
     }
 
     /// Ops that only move elements: their own reference evaluation on the elements' numbers tells whence.

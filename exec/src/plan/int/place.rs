@@ -50,7 +50,11 @@ pub(super) fn place(
         let sources: Vec<Source> = draft.inputs.iter().map(|&v| source(v)).collect();
         let constant = sources.iter().any(|s| matches!(s, Source::Const(_)));
         let step = Step {
-            single: constant || matches!(draft.work, Work::Reference(_)),
+            single: match draft.work {
+                Work::Reference(_) => true,
+                Work::Binary(_) => false,
+                _ => constant,
+            },
             sources,
             to: layout.place(draft.output),
             work: draft.work,

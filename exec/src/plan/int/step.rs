@@ -1,12 +1,11 @@
 //! What a plan of integers is made of: steps that read some places and write one.
 
 use super::super::step::Place;
-use super::elementwise::{Binary, Dequantizer, Function};
+use super::elementwise::{Binary, Dequantizer, Function, Reduction};
 use crate::kernels::KernelError;
 use crate::kernels::int::{self, AlignedBytes, Code, Word, by_word, decode, encode, view, view_mut};
 use std::sync::Arc;
-use unfloat_ir::ops::ReduceFn;
-use unfloat_ir::{Data, IntType, Location, Op, OpDef, Tensor, TensorType};
+use unfloat_ir::{Data, Location, Op, OpDef, Tensor, TensorType};
 
 /// Where a step reads.
 #[derive(Clone, Debug)]
@@ -66,15 +65,7 @@ pub(super) enum Work {
         outer: usize,
         rows: Vec<usize>,
     },
-    /// Over the elements `base + cell` for all cells, for each base.
-    Reduce {
-        f: ReduceFn,
-        bases: Vec<usize>,
-        cells: Vec<usize>,
-        from: Word,
-        to: Word,
-        int: IntType,
-    },
+    Reduce(Reduction),
     /// The op's own reference evaluation, one sample.
     Reference(Reference),
 }
@@ -144,16 +135,7 @@ impl Work {
                 }
                 Ok(())
             }
-            Work::Reduce { f, bases, cells, from, to: word, int } => {
-                let (len, out) = (x.len() / batch, to.len() / batch);
-                for (x, to) in x.chunks_exact(len.max(1)).zip(to.chunks_exact_mut(out.max(1))) {
-                    let y: Vec<i64> =
-                        by_word!(*from, T => reduced::<T>(view(x), *f, bases, cells), Vec::new());
-                    let y: Vec<i64> = y.into_iter().map(|y| int.wrap(y)).collect();
-                    encode(&y, *word, to)?;
-                }
-                Ok(())
-            }
+            Work::Reduce(r) => r.run(x, to),
             Work::Reference(reference) => reference.run(from, to),
         }
     }
@@ -183,20 +165,6 @@ fn looked_up<T: Code>(
         encode(&codes[..x.len()], word, to)?;
     }
     Ok(())
-}
-
-fn reduced<T: Code>(x: &[T], f: ReduceFn, bases: &[usize], cells: &[usize]) -> Vec<i64> {
-    let of = |&base: &usize| {
-        let values = cells.iter().map(|c| x[base + c].get());
-        match f {
-            ReduceFn::Max => values.max().unwrap_or(0),
-            ReduceFn::Min => values.min().unwrap_or(0),
-            ReduceFn::Prod => values.fold(1, i64::wrapping_mul),
-            ReduceFn::SumSquare => values.map(|v| v.wrapping_mul(v)).fold(0, i64::wrapping_add),
-            ReduceFn::Sum | ReduceFn::Mean => values.fold(0, i64::wrapping_add),
-        }
-    };
-    bases.iter().map(of).collect()
 }
 
 impl Reference {
