@@ -39,6 +39,7 @@ impl IntType {
         i64::MAX >> (63 - bits.min(63))
     }
     /// The value with the same low bits: what is left of `value` in a register of this type.
+    #[inline]
     pub fn wrap(self, value: i64) -> i64 {
         let spare = 64 - u32::from(self.width.clamp(1, 64));
         if self.signed { value << spare >> spare } else { ((value as u64) << spare >> spare) as i64 }

@@ -2,13 +2,14 @@
 //!
 //! In and out: words of any width. A block of codes is decoded into 64-bit numbers, computed, and encoded.
 
+use super::fuse;
 use crate::kernels::KernelError;
 use crate::kernels::int::{Code, Word, by_word, decode, encode, view};
 use unfloat_ir::IntType;
 use unfloat_ir::ops::{self, ReduceFn};
 
-/// Codes that are decoded together.
-const BLOCK: usize = 256;
+/// Codes that are decoded together: few, as their buffers are cleared each time.
+const BLOCK: usize = 64;
 
 /// A function of one code.
 pub(super) struct Function {
@@ -26,7 +27,9 @@ impl Function {
         for (x, to) in x.chunks(BLOCK * self.from.bytes()).zip(to.chunks_mut(BLOCK * self.to.bytes())) {
             let codes = &mut codes[..x.len() / self.from.bytes()];
             decode(self.from, x, codes)?;
-            if let Some(f) = self.f {
+            if let Some((lo, hi)) = self.f.and_then(fuse::bounds) {
+                codes.iter_mut().for_each(|c| *c = (*c).clamp(lo, hi));
+            } else if let Some(f) = self.f {
                 for c in codes.iter_mut() {
                     *c = f
                         .apply_int(*c)

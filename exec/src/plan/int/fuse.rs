@@ -46,11 +46,10 @@ pub(super) fn add(graph: &Graph, ranges: &Ranges, node: &Node, spec: &mut PostSp
             spec.map = map;
             return true;
         }
-        Op::Unary(Unary::Relu) => (0, i64::MAX),
-        Op::Unary(Unary::Clip { lo, hi }) if lo <= hi && lo.trunc() == *lo && hi.trunc() == *hi => {
-            // Bounds of integers of 64 bits: beyond those there are no codes.
-            (*lo as i64, *hi as i64)
-        }
+        Op::Unary(f) => match bounds(*f) {
+            Some(bounds) => bounds,
+            None => return false,
+        },
         Op::Cast(_) if keeps(graph, ranges, node) => return true,
         _ => return false,
     };
@@ -58,6 +57,18 @@ pub(super) fn add(graph: &Graph, ranges: &Ranges, node: &Node, spec: &mut PostSp
     // Clamping twice is clamping once, between where the first bounds end up.
     *target = (target.0.clamp(bounds.0, bounds.1), target.1.clamp(bounds.0, bounds.1));
     true
+}
+
+/// Between what a function clamps codes, if that is what it does.
+pub(super) fn bounds(f: Unary) -> Option<(i64, i64)> {
+    match f {
+        Unary::Relu => Some((0, i64::MAX)),
+        // Bounds of integers of 64 bits: beyond those there are no codes.
+        Unary::Clip { lo, hi } if lo <= hi && lo.trunc() == lo && hi.trunc() == hi => {
+            Some((lo as i64, hi as i64))
+        }
+        _ => None,
+    }
 }
 
 /// Whether a cast leaves every number as it is.

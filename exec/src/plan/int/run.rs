@@ -183,8 +183,13 @@ impl<'a> Chunk<'a> {
             let (local, to) = Halves::split(local, begin, len);
             (local, Halves::of(shared), to)
         };
-        let from: Vec<&[u8]> =
-            step.sources.iter().map(|s| self.read(s, sample, count, &local, &shared)).collect();
-        step.work.run(count, &from, to, scratch).map_err(|e| kernel_fault(step.at.clone(), &e))
+        let read = |s: &'a Source| self.read(s, sample, count, &local, &shared);
+        // Most steps have one or two operands: no allocation for those.
+        let done = match step.sources.as_slice() {
+            [a] => step.work.run(count, &[read(a)], to, scratch),
+            [a, b] => step.work.run(count, &[read(a), read(b)], to, scratch),
+            more => step.work.run(count, &more.iter().map(read).collect::<Vec<_>>(), to, scratch),
+        };
+        done.map_err(|e| kernel_fault(step.at.clone(), &e))
     }
 }

@@ -159,6 +159,8 @@ pub struct Post {
 
 /// Sums that are fetched together, where they are codes.
 const BLOCK: usize = 512;
+/// As many where there are no more.
+const SMALL: usize = 64;
 
 impl Post {
     /// `ranges` are the sums of each channel before any clamping.
@@ -199,9 +201,7 @@ impl Post {
         let y = match &self.form {
             Form::Keep => x,
             Form::Scale(s, _) => {
-                let u = x.wrapping_mul(s.mul[channel]).wrapping_add(s.add[channel]);
-                let y = u >> s.shift[channel];
-                y - i64::from(u & s.tie_mask[channel] == 0 && s.ties.takes(y))
+                s.code(x, (&s.mul[channel], &s.add[channel]), (&s.shift[channel], &s.tie_mask[channel]))
             }
             Form::Exact(op, m, a, s) => op.apply(x, m[channel], a[channel], s[channel]),
             Form::Threshold(t) => t.code(channel, x),
@@ -216,6 +216,17 @@ impl Post {
         fn rows<T: Code>(post: &Post, sums: &[i64], to: Rows, out: &mut [T]) {
             for (r, sums) in sums.chunks_exact(to.width).take(to.rows).enumerate() {
                 let out = &mut out[to.at + r * to.stride..][..to.cols];
+                if let (Form::Scale(s, _), None) = (&post.form, post.wrap) {
+                    let (before, after) = (post.before, post.after);
+                    let of = to.first..to.first + to.cols;
+                    let factors = s.mul[of.clone()].iter().zip(&s.add[of.clone()]);
+                    let rest = s.shift[of.clone()].iter().zip(&s.tie_mask[of]);
+                    for ((y, &x), (factors, rest)) in out.iter_mut().zip(sums).zip(factors.zip(rest)) {
+                        let y64 = s.code(x.clamp(before.0, before.1), factors, rest);
+                        *y = T::set(y64.clamp(after.0, after.1));
+                    }
+                    continue;
+                }
                 for (c, (y, &x)) in out.iter_mut().zip(sums).enumerate() {
                     *y = T::set(post.one(to.first + c, x));
                 }
@@ -239,6 +250,21 @@ impl Post {
         let rows = x.len().checked_div(row).unwrap_or(0);
         exactly("codes", x.len(), rows * row)?;
         exactly("codes", to.len(), rows * self.channels * self.out.bytes())?;
+        // Buffers are cleared each time: small ones for little.
+        match rows * self.channels.next_multiple_of(LANES) {
+            ..=SMALL => self.run_blocks::<SMALL>(from, x, to, rows),
+            _ => self.run_blocks::<BLOCK>(from, x, to, rows),
+        }
+    }
+
+    /// [`Post::run`] on so many rows, in blocks of `BLOCK` sums.
+    fn run_blocks<const BLOCK: usize>(
+        &self,
+        from: Word,
+        x: &[u8],
+        to: &mut [u8],
+        rows: usize,
+    ) -> Result<(), KernelError> {
         // Rows that go together, or a part of a long one.
         let width = self.channels.next_multiple_of(LANES).min(BLOCK);
         let together = BLOCK / width.max(1);
@@ -338,6 +364,14 @@ fn requantizer(
 }
 
 impl Scale {
+    /// The code for a sum, with a channel's factor and addend, shift and mask.
+    #[inline(always)]
+    fn code(&self, x: i64, (mul, add): (&i64, &i64), (shift, tie_mask): (&u8, &i64)) -> i64 {
+        let u = x.wrapping_mul(*mul).wrapping_add(*add);
+        let y = u >> *shift;
+        y - i64::from(u & *tie_mask == 0 && self.ties.takes(y))
+    }
+
     /// Nothing where a number on the way may leave 64 bits, or the rounding depends on more than ties.
     fn new(
         rounding: Rounding,
