@@ -66,7 +66,7 @@ fn main() -> Outcome<()> {
         println!("cifar10_cnn in 8 bits, batch {batch}, {}:", Isa::detect().name());
         turns(sides, roof)?;
     }
-    perceptron()
+    perceptron(&work)
 }
 
 /// Something that is measured: what it is, and samples per second of a round.
@@ -179,80 +179,107 @@ fn executor<'a>(name: &str, graph: &'a Graph, isa: Isa, batch: usize) -> Outcome
     Ok(Side { name: name.to_string(), round: Box::new(round) })
 }
 
-/// The perceptron in 16 bits.
-fn perceptron() -> Outcome<()> {
+/// The perceptron in 16 bits: the executor, and the emitted C++ on codes and on floats.
+fn perceptron(work: &Path) -> Outcome<()> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/quantize/mlp.keras");
     let floats = model::at_stage(load::load_graph(&file, &Import::default())?, Stage::Folded)?;
     let network = quantized(floats, "fixed<16,6>", Vec::new())?;
-    for batch in [1, 64] {
-        let mut side = executor("", &network, Isa::detect(), batch)?;
-        let rates = (0..ROUNDS).map(|_| (side.round)()).collect::<Outcome<Vec<f64>>>()?;
-        println!(
-            "16-64-32-32-5 in 16 bits, batch {batch}: {:.2} M samples/s (asked: 1)",
-            median(rates) / 1e6
-        );
+    let mut sides = Vec::new();
+    for batch in [64, 1] {
+        sides.push(executor(&format!("executor, batch {batch}"), &network, Isa::detect(), batch)?);
     }
-    Ok(())
+    let dir = work.join("mlp");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unfloat"));
+    command.arg("convert").arg(file).arg("-o").arg(&dir).args(["--emit", "cpp", "--force"]);
+    run(command.args(["--quantize", "fixed<16,6>"]).stdout(Stdio::null()).stderr(Stdio::null()))?;
+    for (what, call) in [("codes", "run"), ("floats", "run_float")] {
+        let source = work.join(format!("perceptron_{call}.cpp"));
+        std::fs::write(&source, driver("mlp", call))?;
+        for compiler in ["g++", "clang++"] {
+            let program = work.join(format!("perceptron_{call}_{compiler}"));
+            if compiled(compiler, "-O3 -march=native", &dir, &source, &program)?.is_some() {
+                let name = format!("{compiler} -O3 -march=native, {what}");
+                sides.push(Side::program(&name, Peer::start(&mut Command::new(&program))?));
+            }
+        }
+    }
+    println!("16-64-32-32-5 in 16 bits, softmax included (asked: 1000000/s):");
+    turns(sides, None)
 }
 
-/// A program around the emitted header that speaks as [`Peer`] expects.
+/// A program around an emitted header that speaks as [`Peer`] expects; `NET` and `CALL` are replaced.
 const DRIVER: &str = r#"
-#include "cpp/cifar10_cnn.hpp"
+#include "cpp/NET.hpp"
 #include <cstdio>
 #include <ctime>
 #include <iostream>
 #include <string>
-static float in[cifar10_cnn::input_size];
-static float out[cifar10_cnn::output_size];
+#include <string_view>
+#include <type_traits>
+constexpr bool floats = std::string_view("CALL") == "run_float";
+using in_t = std::conditional_t<floats, float, NET::in_t>;
+using out_t = std::conditional_t<floats, float, NET::out_t>;
+static in_t in[NET::input_size];
+static out_t out[NET::output_size];
 int main() {
-  for (std::size_t i = 0; i < cifar10_cnn::input_size; ++i) in[i] = static_cast<float>((i * 2654435761u >> 8) % 1000u) / 1000.0f;
+  for (std::size_t i = 0; i < NET::input_size; ++i) {
+    const unsigned v = static_cast<unsigned>(i * 2654435761u >> 8) % 1000u;
+    in[i] = floats ? static_cast<in_t>(static_cast<float>(v) / 1000.0f) : static_cast<in_t>(v);
+  }
   std::puts("ready");
   std::fflush(stdout);
   std::string line;
-  volatile float sink = 0;
+  volatile out_t sink = 0;
   while (std::getline(std::cin, line)) {
     const std::clock_t start = std::clock();
     double seconds = 0;
-    long images = 0;
+    long samples = 0;
     do {
-      for (int i = 0; i < 16; ++i) { cifar10_cnn::run_float(in, out); sink = sink + out[0]; }
-      images += 16;
+      for (int i = 0; i < 16; ++i) { NET::CALL(in, out); sink = static_cast<out_t>(sink + out[0]); }
+      samples += 16;
       seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     } while (seconds < 0.2);
-    std::printf("%.1f\n", static_cast<double>(images) / seconds);
+    std::printf("%.1f\n", static_cast<double>(samples) / seconds);
     std::fflush(stdout);
   }
 }
 "#;
 
+/// The program that measures a function of an emitted network.
+fn driver(net: &str, call: &str) -> String {
+    DRIVER.replace("NET", net).replace("CALL", call)
+}
+
+/// Compiles a program around an emitted header: seconds of CPU, or nothing without the compiler.
+fn compiled(compiler: &str, flags: &str, dir: &Path, source: &Path, program: &Path) -> Outcome<Option<f64>> {
+    let before = getrusage(UsageWho::RUSAGE_CHILDREN)?.user_time();
+    let mut command = Command::new(compiler);
+    command.arg("-std=c++17").args(flags.split(' ')).arg("-I").arg(dir).arg(source).arg("-o").arg(program);
+    match command.status() {
+        Err(e) => {
+            println!("{compiler}: not measured ({e})");
+            Ok(None)
+        }
+        Ok(status) if !status.success() => Err(format!("{compiler} failed").into()),
+        Ok(_) => {
+            let after = getrusage(UsageWho::RUSAGE_CHILDREN)?.user_time() - before;
+            Ok(Some(after.tv_sec() as f64 + after.tv_usec() as f64 / 1e6))
+        }
+    }
+}
+
 /// The emitted C++, by the compilers that there are.
 fn emitted(dir: &Path, work: &Path) -> Outcome<Vec<Side<'static>>> {
     let source = work.join("driver.cpp");
-    std::fs::write(&source, DRIVER)?;
+    std::fs::write(&source, driver("cifar10_cnn", "run_float"))?;
     let mut sides = Vec::new();
     for (compiler, flags) in
         [("g++", "-O3 -march=native"), ("clang++", "-O3 -march=native"), ("g++", "-O3"), ("clang++", "-O3")]
     {
         let program = work.join(format!("driver{}", sides.len()));
-        let before = getrusage(UsageWho::RUSAGE_CHILDREN)?.user_time();
-        let mut command = Command::new(compiler);
-        command
-            .arg("-std=c++17")
-            .args(flags.split(' '))
-            .arg("-I")
-            .arg(dir)
-            .arg(&source)
-            .arg("-o")
-            .arg(&program);
-        match command.status() {
-            Err(e) => println!("{compiler}: not measured ({e})"),
-            Ok(status) if !status.success() => return Err(format!("{compiler} failed").into()),
-            Ok(_) => {
-                let after = getrusage(UsageWho::RUSAGE_CHILDREN)?.user_time() - before;
-                let seconds = after.tv_sec() as f64 + after.tv_usec() as f64 / 1e6;
-                let name = format!("{compiler} {flags} (compiled in {seconds:.1} s)");
-                sides.push(Side::program(&name, Peer::start(&mut Command::new(&program))?));
-            }
+        if let Some(seconds) = compiled(compiler, flags, dir, &source, &program)? {
+            let name = format!("{compiler} {flags} (compiled in {seconds:.1} s)");
+            sides.push(Side::program(&name, Peer::start(&mut Command::new(&program))?));
         }
     }
     Ok(sides)

@@ -158,9 +158,17 @@ impl Product {
     /// its number times their distance on.
     pub fn run<S: Code>(&self, rows: Rows, a: &[S], a0: usize, out: &mut [u8], c0: usize) {
         let counts = rows.outer.map(|o| o.0);
-        if rows.pixels == 0 || counts.contains(&0) {
-            return;
+        match rows.pixels * counts[0] * counts[1] {
+            0 => (),
+            // Buffers are cleared each time: small ones for little.
+            ..=FEW => self.run_rows::<S, { FEW * PANEL }>(rows, a, a0, out, c0),
+            _ => self.run_rows::<S, { ROW * PANEL }>(rows, a, a0, out, c0),
         }
+    }
+
+    /// [`Product::run`] on at least one pixel, with buffers for `N` sums, all of one panel that go together.
+    fn run_rows<S: Code, const N: usize>(&self, rows: Rows, a: &[S], a0: usize, out: &mut [u8], c0: usize) {
+        let counts = rows.outer.map(|o| o.0);
         // The last pixel reaches furthest: everything inside the slice, checked once for all tiles.
         let far = rows.outer.iter().fold((rows.pixels - 1) * rows.a_stride, |far, o| far + (o.0 - 1) * o.1);
         let size = size_of::<S>();
@@ -168,7 +176,7 @@ impl Product {
         assert!((a0 + far) * size + self.reach <= size_of_val(a), "input too short for the plan");
         let a = a.as_ptr().wrapping_add(a0).cast::<u8>();
         let pixels = rows.pixels * counts[0] * counts[1];
-        let mut sums = Sums([0; ROW * 2 * LANES]);
+        let mut sums = Sums([0; N]);
         let mut addresses = [a; ROW];
         // As many pixels at once as full tiles have.
         let most = ROW / tiles(self.isa, 2, self.form).len() * tiles(self.isa, 2, self.form).len();
@@ -198,7 +206,7 @@ impl Product {
                 // SAFETY: the assert above bounds the inputs of every pixel, of which these are some.
                 unsafe {
                     if self.wide {
-                        self.codes64(panel, addresses, to, out);
+                        self.codes64::<N>(panel, addresses, to, out);
                     } else {
                         self.sums(panel, &self.blocks[0], addresses, &mut sums.0);
                         self.post.run32(&sums.0, to, out);
@@ -259,9 +267,15 @@ impl Product {
     ///
     /// # Safety
     /// As [`Product::sums`].
-    unsafe fn codes64(&self, panel: &Panel, addresses: &[*const u8], to: Codes, out: &mut [u8]) {
-        let mut sums = Sums([0; ROW * 2 * LANES]);
-        let mut wide = [0i64; ROW * 2 * LANES];
+    unsafe fn codes64<const N: usize>(
+        &self,
+        panel: &Panel,
+        addresses: &[*const u8],
+        to: Codes,
+        out: &mut [u8],
+    ) {
+        let mut sums = Sums([0; N]);
+        let mut wide = [0i64; N];
         for wide in wide.chunks_exact_mut(to.width).take(to.rows) {
             wide.copy_from_slice(&self.start64[panel.first..][..to.width]);
         }
@@ -283,8 +297,11 @@ pub(crate) const PANEL: usize = 2 * LANES;
 /// Pixels whose sums are kept together: they stay in the first-level cache.
 const ROW: usize = 64;
 
+/// So few pixels that smaller buffers are worth it.
+const FEW: usize = 4;
+
 #[repr(align(64))]
-struct Sums([i32; ROW * 2 * LANES]);
+struct Sums<const N: usize>([i32; N]);
 
 /// Cuts `out` channels into panels.
 fn panels(out: usize, groups: usize) -> Vec<Panel> {
