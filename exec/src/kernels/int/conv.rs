@@ -28,6 +28,9 @@ pub struct ConvSpec<'a> {
     pub sums: &'a [(i128, i128)],
     /// What happens to sums.
     pub post: &'a PostSpec,
+    /// Whether the greatest code of every 2 × 2 pixels is wanted alone, those of a last odd row or column not at all. What
+    /// happens to sums must keep their order.
+    pub pooled: bool,
     /// The word of the result.
     pub out: Word,
 }
@@ -90,6 +93,10 @@ impl Conv {
             false => None,
         };
         let direct = || method(isa, spec, &stage, (depthwise, quads));
+        // Only the tiles of Winograd's form, which have 2 × 2 pixels, are pooled.
+        if spec.pooled && (fast.is_none() || !spec.post.keeps_order()) {
+            return Ok(None);
+        }
         let Some(method) = fast.map_or_else(direct, |f| Ok(Some(f)))? else { return Ok(None) };
         let (group, staged) = if quads { (4, Word::U8) } else { (2, Word::I16) };
         let whole = (shape.in_channels / shape.groups).is_multiple_of(group);
@@ -101,7 +108,10 @@ impl Conv {
             pixels,
             quads,
             input_len,
-            output_len,
+            output_len: match spec.pooled {
+                true => output[0] * (output[1] / 2) * (output[2] / 2) * channels,
+                false => output_len,
+            },
             words: (word, spec.out),
         }))
     }

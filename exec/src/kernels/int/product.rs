@@ -161,7 +161,7 @@ impl Product {
         match rows.pixels * counts[0] * counts[1] {
             0 => (),
             // Buffers are cleared each time: small ones for little.
-            ..=FEW => self.run_rows::<S, { FEW * PANEL }>(rows, a, a0, out, c0),
+            1..=FEW => self.run_rows::<S, { FEW * PANEL }>(rows, a, a0, out, c0),
             _ => self.run_rows::<S, { ROW * PANEL }>(rows, a, a0, out, c0),
         }
     }

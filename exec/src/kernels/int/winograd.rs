@@ -30,9 +30,11 @@ pub(crate) struct Winograd {
     start: Vec<i32>,
     post: Post,
     channels: [usize; 2],
-    /// Rows and columns of the staged input, and of the output.
+    /// Rows and columns of the staged input, and of the sums.
     input: [usize; 2],
     output: [usize; 2],
+    /// Whether the greatest sum of each tile goes out alone: a pooling over 2 × 2.
+    pooled: bool,
 }
 
 /// Whether the numbers and the shape of a convolution suit.
@@ -91,7 +93,9 @@ impl Winograd {
             post: Post::new(isa, spec.post, spec.sums, spec.out)?,
             channels: [ci, co],
             input: [height, width],
-            output: [output[1], output[2]],
+            // What is not pooled is not wanted.
+            output: [output[1], output[2]].map(|n| if spec.pooled { n / 2 * 2 } else { n }),
+            pooled: spec.pooled,
         }))
     }
 
@@ -105,7 +109,8 @@ impl Winograd {
     fn parts(&self) -> [usize; 3] {
         let (_, columns, together) = self.tiles();
         let tiles = POINTS * together * columns;
-        [tiles * self.channels[0] / 2, tiles * self.channels[1], 4 * columns * self.channels[1]]
+        let outputs = if self.pooled { 1 } else { 4 };
+        [tiles * self.channels[0] / 2, tiles * self.channels[1], outputs * columns * self.channels[1]]
     }
 
     /// Bytes of scratch memory that [`Winograd::run`] needs, wherever they begin.
@@ -137,7 +142,7 @@ impl Winograd {
                 for t in 0..columns {
                     self.inverse(m, [tiles, row * columns + t], sums, t);
                 }
-                self.codes(2 * (first + row), sums, out);
+                self.codes(first + row, sums, out);
             }
         }
     }
@@ -159,7 +164,7 @@ impl Winograd {
         }
     }
 
-    /// The sums of one of some tiles, tile `t` of its row: two rows of outputs, one behind the other.
+    /// The sums of one of some tiles, tile `t` of its row: two rows of outputs, one behind the other, or one if pooled.
     fn inverse(&self, m: &[i32], [tiles, tile]: [usize; 2], sums: &mut [i32], t: usize) {
         let co = self.channels[1];
         let below = sums.len() / 2;
@@ -168,7 +173,14 @@ impl Winograd {
             let at = [2 * t, 2 * t + 1].map(|x| x * co + panel * PANEL);
             let at = [at[0], at[1], below + at[0], below + at[1]];
             let apart = tiles * co;
+            let pooled = t * co + panel * PANEL;
             match self.isa.level() {
+                // SAFETY: as in `forward`.
+                #[cfg(target_arch = "x86_64")]
+                Level::Vnni | Level::Avx512 | Level::Avx2 if self.pooled => unsafe {
+                    x86::greatest(m, apart, start, &mut sums[pooled..])
+                },
+                Level::Portable if self.pooled => portable::greatest(m, apart, start, &mut sums[pooled..]),
                 // SAFETY: as in `forward`.
                 #[cfg(target_arch = "x86_64")]
                 Level::Vnni | Level::Avx512 | Level::Avx2 => unsafe {
@@ -179,11 +191,11 @@ impl Winograd {
         }
     }
 
-    /// The codes of two rows of outputs, from row `y` on.
-    fn codes(&self, y: usize, sums: &mut [i32], out: &mut [u8]) {
+    /// The codes of row `row` of tiles: of two rows of outputs, or of one if pooled.
+    fn codes(&self, row: usize, sums: &mut [i32], out: &mut [u8]) {
         let (co, [height, width]) = (self.channels[1], self.output);
-        let below = sums.len() / 2;
-        for (i, sums) in sums.chunks_exact(below).enumerate().take(height - y) {
+        let (y, lines, width) = if self.pooled { (row, 1, width / 2) } else { (2 * row, 2, width) };
+        for (i, sums) in sums.chunks_exact(sums.len() / lines).enumerate().take(height - y) {
             let at = (y + i) * width * co;
             self.post.run32(sums, Codes { rows: width, width: co, cols: co, first: 0, at, stride: co }, out);
         }
@@ -232,10 +244,9 @@ macro_rules! forward_loop {
     }};
 }
 
-/// `start + Aᵀ m A / 4` for [`LANES`] channels at a time; `$quarter` is the division.
+/// `Aᵀ m A` for [`LANES`] channels at a time: `$out(channel, start, sums)` takes the four, and divides them by 4.
 macro_rules! inverse_loop {
-    ($m:ident, $apart:ident, $start:ident, $sums:ident, $at:ident,
-     $load:expr, $add:expr, $sub:expr, $quarter:expr, $store:expr) => {{
+    ($m:ident, $apart:ident, $start:ident, $load:expr, $add:expr, $sub:expr, $out:expr) => {{
         for k in (0..$start.len()).step_by(LANES) {
             let start = $load(&$start[k..]);
             let mut y = [[start; 4]; 2];
@@ -245,12 +256,8 @@ macro_rules! inverse_loop {
                 y[0][j] = $add($load(&$m[j * $apart + k..]), $add(b, c));
                 y[1][j] = $sub($sub(b, c), $load(&$m[(12 + j) * $apart + k..]));
             }
-            for (i, [a, b, c, e]) in y.into_iter().enumerate() {
-                let both = [$add(a, $add(b, c)), $sub($sub(b, c), e)];
-                for (j, sum) in both.into_iter().enumerate() {
-                    $store(&mut $sums[$at[2 * i + j] + k..], $add($quarter(sum), start));
-                }
-            }
+            let [upper, lower] = y.map(|[a, b, c, e]| [$add(a, $add(b, c)), $sub($sub(b, c), e)]);
+            $out(k, start, [upper[0], upper[1], lower[0], lower[1]]);
         }
     }};
 }
@@ -305,7 +312,21 @@ mod x86 {
 
     #[target_feature(enable = "avx2")]
     pub(super) fn inverse(m: &[i32], apart: usize, start: &[i32], sums: &mut [i32], at: &[usize; 4]) {
-        inverse_loop!(m, apart, start, sums, at, load32, _mm256_add_epi32, _mm256_sub_epi32, quarter, store32)
+        let mut out = |k: usize, start, four: [__m256i; 4]| {
+            for (&at, sum) in at.iter().zip(four) {
+                store32(&mut sums[at + k..], _mm256_add_epi32(quarter(sum), start));
+            }
+        };
+        inverse_loop!(m, apart, start, load32, _mm256_add_epi32, _mm256_sub_epi32, out)
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn greatest(m: &[i32], apart: usize, start: &[i32], sums: &mut [i32]) {
+        let mut out = |k: usize, start, [a, b, c, d]: [__m256i; 4]| {
+            let most = _mm256_max_epi32(_mm256_max_epi32(a, b), _mm256_max_epi32(c, d));
+            store32(&mut sums[k..], _mm256_add_epi32(quarter(most), start));
+        };
+        inverse_loop!(m, apart, start, load32, _mm256_add_epi32, _mm256_sub_epi32, out)
     }
 }
 
@@ -330,11 +351,31 @@ mod portable {
         forward_loop!(x, at, channels, v, apart, load16, add, sub, store)
     }
 
+    fn add(a: Sums, b: Sums) -> Sums {
+        from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    fn sub(a: Sums, b: Sums) -> Sums {
+        from_fn(|i| a[i].wrapping_sub(b[i]))
+    }
+    /// A quarter of four times a sum, and what it begins with.
+    fn whole(four: Sums, start: Sums) -> Sums {
+        add(four.map(|x| x >> 2), start)
+    }
+
     pub(super) fn inverse(m: &[i32], apart: usize, start: &[i32], sums: &mut [i32], at: &[usize; 4]) {
-        let add = |a: Sums, b: Sums| -> Sums { from_fn(|i| a[i].wrapping_add(b[i])) };
-        let sub = |a: Sums, b: Sums| -> Sums { from_fn(|i| a[i].wrapping_sub(b[i])) };
-        let quarter = |v: Sums| v.map(|x| x >> 2);
-        let store = |to: &mut [i32], v: Sums| to[..LANES].copy_from_slice(&v);
-        inverse_loop!(m, apart, start, sums, at, load32, add, sub, quarter, store)
+        let mut out = |k: usize, start, four: [Sums; 4]| {
+            for (&at, sum) in at.iter().zip(four) {
+                sums[at + k..][..LANES].copy_from_slice(&whole(sum, start));
+            }
+        };
+        inverse_loop!(m, apart, start, load32, add, sub, out)
+    }
+
+    pub(super) fn greatest(m: &[i32], apart: usize, start: &[i32], sums: &mut [i32]) {
+        let mut out = |k: usize, start, [a, b, c, d]: [Sums; 4]| {
+            let most = from_fn(|i| a[i].max(b[i]).max(c[i]).max(d[i]));
+            sums[k..][..LANES].copy_from_slice(&whole(most, start));
+        };
+        inverse_loop!(m, apart, start, load32, add, sub, out)
     }
 }

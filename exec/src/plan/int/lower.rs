@@ -140,8 +140,10 @@ impl<'g> Lowering<'g> {
             && let Op::Conv(_) | Op::Dense(_) = &node.op
         {
             let chain = fuse::behind(self.graph, &self.ranges, &self.users, node);
-            for (spec, output) in [(chain.spec, chain.output), (PostSpec::default(), node.output)] {
-                if let Some(work) = self.sums(node, &spec, output)? {
+            let pooled = self.pooled(chain.output).map(|output| (chain.spec.clone(), output, true));
+            let others = [(chain.spec, chain.output, false), (PostSpec::default(), node.output, false)];
+            for (spec, output, pooled) in pooled.into_iter().chain(others) {
+                if let Some(work) = self.sums(node, &spec, (output, pooled))? {
                     return Ok((work, vec![node.inputs[0]], output));
                 }
             }
@@ -178,8 +180,24 @@ impl<'g> Lowering<'g> {
         Ok((work, inputs, node.output))
     }
 
-    /// A convolution or a dense layer with constant weights, and what happens to its sums.
-    fn sums(&self, node: &Node, spec: &PostSpec, output: ValueId) -> Result<Option<Work>, KernelError> {
+    /// What a pooling over each 2 × 2 pixels makes of a value that nothing else reads.
+    fn pooled(&self, value: ValueId) -> Option<ValueId> {
+        let node = self.graph.node(self.graph.sole_user(&self.users, value)?);
+        let Op::MaxPool(p) = &node.op else { return None };
+        let w = &p.window;
+        let plain = w.kernel == [2, 2] && w.strides == [2, 2] && w.dilations == [1, 1];
+        let inside = w.pads_begin == [0, 0] && w.pads_end == [0, 0];
+        (plain && inside && channels_last(self.ty(value), 2).is_some()).then_some(node.output)
+    }
+
+    /// A convolution or a dense layer with constant weights, and what happens to its sums up to `output`, with a pooling
+    /// or not.
+    fn sums(
+        &self,
+        node: &Node,
+        spec: &PostSpec,
+        (output, pooled): (ValueId, bool),
+    ) -> Result<Option<Work>, KernelError> {
         let x = node.inputs[0];
         let shape = match &node.op {
             Op::Conv(c) => self.conv_shape(node, c),
@@ -203,6 +221,7 @@ impl<'g> Lowering<'g> {
             bias: &bias,
             sums: &sums.channels,
             post: spec,
+            pooled,
             out,
         };
         Ok(int::Conv::new(self.options.isa, &spec)?.map(|conv| Work::Conv(Box::new(conv))))

@@ -296,6 +296,38 @@ fn thresholds() {
 }
 
 #[test]
+fn poolings_behind_convolutions() {
+    let pool = || MaxPool { window: Window::new([2, 2]).strides([2, 2]) };
+    // Even and odd numbers of pixels, with and without padding.
+    for (seed, (size, pad)) in [([6, 8], 1), ([7, 9], 1), ([8, 10], 0), ([9, 6], 0)].into_iter().enumerate() {
+        let conv = |seed: u64| {
+            let mut b = Build::new(signed(8), &[size[0], size[1], 16], seed);
+            b.conv(Window::new([3, 3]).pads([pad, pad], [pad, pad]), 32, 1, signed(8));
+            b
+        };
+        // Thresholds that keep the order, and that turn it round.
+        for (scale, bias) in [(1, 0), (-1, 15)] {
+            let mut b = conv(seed as u64);
+            let t = b.constant(signed(17), &[32, 15]);
+            b.op(Threshold { axis: 2, to: unsigned(4), scale, bias }, &[t]).op(pool(), &[]);
+            agrees(&mut b);
+        }
+        // Multipliers of either sign, saturation and wrapping; codes that something else reads too.
+        for overflow in Overflow::ALL {
+            let mut b = conv(seed as u64 + 50);
+            b.requantize(I8, Rounding::HalfEven, overflow).op(pool(), &[]);
+            agrees(&mut b);
+        }
+        let mut b = conv(seed as u64 + 90);
+        b.op(Unary::Relu, &[]).output().op(pool(), &[]);
+        agrees(&mut b);
+        let mut b = conv(seed as u64 + 95);
+        b.op(Unary::Relu, &[]).op(pool(), &[]);
+        agrees(&mut b);
+    }
+}
+
+#[test]
 fn a_residual_block_and_a_softmax() {
     let mut b = Build::new(signed(8), &[4, 4, 6], 5);
     let x = b.last;

@@ -81,6 +81,20 @@ pub struct PostSpec {
     pub after: (i64, i64),
 }
 
+impl PostSpec {
+    /// Whether a greater sum never gets a lesser code.
+    pub fn keeps_order(&self) -> bool {
+        match &self.map {
+            Map::Keep => true,
+            Map::Requantize { op, multiplier, .. } => {
+                let cut = matches!(op.overflow, Overflow::Saturate | Overflow::SaturateSymmetric);
+                cut && multiplier.iter().all(|&m| m >= 0)
+            }
+            Map::Threshold { scale, .. } => *scale >= 0,
+        }
+    }
+}
+
 impl Default for PostSpec {
     /// The sum as it is.
     fn default() -> Self {

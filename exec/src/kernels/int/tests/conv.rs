@@ -72,6 +72,7 @@ fn check(r: &mut Random, s: &ConvShape, range: (i64, i64), weight: (i64, i64)) -
             bias: &bias,
             sums: &sums,
             post: &post,
+            pooled: false,
             out,
         };
         let Some(conv) = Conv::new(isa, &spec).unwrap() else {
@@ -159,6 +160,7 @@ fn sixteen_bits_at_their_ends() {
             bias: &[5],
             sums: &[(32772, 32772)],
             post: &post,
+            pooled: false,
             out: Word::I32,
         };
         let conv = Conv::new(isa, &spec).unwrap().unwrap();
