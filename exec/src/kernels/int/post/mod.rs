@@ -422,7 +422,7 @@ impl Scale {
             }
             scale.add.push(add);
             let tie = ties != Ties::Up && s > 0 && tie_within(m, add.into(), s, range);
-            scale.tie_mask.push(if tie { (1i64 << s) - 1 } else { -1 });
+            scale.tie_mask.push(if tie { i64::MAX >> (63 - s) } else { -1 });
             if tie {
                 scale.ties = ties;
             }

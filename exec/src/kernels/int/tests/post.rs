@@ -128,6 +128,19 @@ fn a_single_tie_is_found() {
     }
 }
 
+/// A tie whose 63 bits are all 0: the greatest shift.
+#[test]
+fn a_tie_at_the_greatest_shift() {
+    for rounding in Rounding::ALL {
+        let op = Requantize { to: IntType::signed(8), rounding, overflow: Overflow::Saturate, narrow: false };
+        let (m, shift) = (1i64 << 62, 63);
+        let map =
+            Map::Requantize { op: op.clone(), multiplier: vec![m], addend: vec![0], shift: vec![shift] };
+        let spec = PostSpec { map, ..PostSpec::default() };
+        check(&spec, &[(-1, 0)], &[-1, 0], Word::I8, |_, x| op.apply(x, m, 0, shift));
+    }
+}
+
 #[test]
 fn thresholds_at_and_beside_every_one() {
     let mut r = Random::new(5);
