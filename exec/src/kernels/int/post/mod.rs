@@ -11,9 +11,10 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 
-use super::super::error::{KernelError, exactly};
+use super::super::error::{KernelError, at_least, exactly};
 use super::super::isa::Isa;
 use super::word::{Code, Word, by_word, decode, view, view_mut};
+use std::sync::Arc;
 use unfloat_ir::ops::Requantize;
 use unfloat_ir::{IntType, Overflow, Rounding};
 
@@ -38,8 +39,10 @@ pub enum Map {
     },
     /// `bias + scale · (number of thresholds that the sum reaches)`.
     Threshold {
-        /// The thresholds of each channel, equally many, in any order.
-        table: Vec<Vec<i64>>,
+        /// The thresholds of each channel, or one row for all.
+        table: Arc<Levels>,
+        /// The row of the first channel.
+        first: usize,
         /// What each threshold adds.
         scale: i64,
         /// What is there without any.
@@ -59,12 +62,36 @@ impl Map {
                 addend: part(addend),
                 shift: shift.get(channels.clone()).unwrap_or(&[]).to_vec(),
             },
-            Map::Threshold { table, scale, bias } => Map::Threshold {
-                table: table.get(channels.clone()).unwrap_or(&[]).to_vec(),
+            Map::Threshold { table, first, scale, bias } => Map::Threshold {
+                table: table.clone(),
+                first: first + channels.start,
                 scale: *scale,
                 bias: *bias,
             },
         }
+    }
+}
+
+/// Rows of thresholds, each sorted; nodes and plans share them.
+#[derive(Clone, Debug)]
+pub struct Levels {
+    limits: Vec<i64>,
+    rows: usize,
+    count: usize,
+}
+
+impl Levels {
+    /// `rows` times `count` thresholds, those of a row in any order. Refused: another number of them.
+    pub fn new(mut limits: Vec<i64>, rows: usize, count: usize) -> Result<Levels, KernelError> {
+        exactly("thresholds", limits.len(), rows.saturating_mul(count))?;
+        limits.chunks_exact_mut(count.max(1)).for_each(<[i64]>::sort_unstable);
+        Ok(Levels { limits, rows, count })
+    }
+
+    /// A row, or the one for all.
+    fn row(&self, row: usize) -> &[i64] {
+        let row = if self.rows == 1 { 0 } else { row };
+        &self.limits[row * self.count..(row + 1) * self.count]
     }
 }
 
@@ -142,11 +169,11 @@ enum Form {
     Threshold(Thresholds),
 }
 
-/// Sorted thresholds.
+/// Thresholds, from the row of the first channel on.
 #[derive(Clone, Debug)]
 struct Thresholds {
-    /// `count` to each channel, rising.
-    table: Vec<i64>,
+    table: Arc<Levels>,
+    first: usize,
     count: usize,
     scale: i64,
     bias: i64,
@@ -174,6 +201,9 @@ const BLOCK: usize = 512;
 /// Most thresholds that are compared one after another.
 const FEW: usize = 16;
 
+/// Most thresholds that one row becomes, written out for each channel.
+const WRITTEN_OUT: usize = 1 << 16;
+
 impl Post {
     /// `ranges` are the sums of each channel before any clamping.
     pub fn new(isa: Isa, spec: &PostSpec, ranges: &[(i128, i128)], out: Word) -> Result<Post, KernelError> {
@@ -188,9 +218,12 @@ impl Post {
                 exactly("shifts", shift.len(), channels)?;
                 requantizer(op, [multiplier, addend], shift, &ranges, spec.after)
             }
-            Map::Threshold { table, scale, bias } => {
-                exactly("rows of thresholds", table.len(), channels)?;
-                (Form::Threshold(Thresholds::new(table, *scale, *bias, &ranges)?), None, spec.after)
+            Map::Threshold { table, first, scale, bias } => {
+                if table.rows != 1 {
+                    at_least("rows of thresholds", table.rows, first + channels)?;
+                }
+                let thresholds = Thresholds::new(table.clone(), *first, (*scale, *bias), &ranges);
+                (Form::Threshold(thresholds), None, spec.after)
             }
         };
         Ok(Post { isa, channels, before: spec.before, form, wrap, after, out })
@@ -219,7 +252,7 @@ impl Post {
             }
             Form::Exact(op, m, a, s) => op.apply(x, m[channel], a[channel], s[channel]),
             Form::Threshold(t) => {
-                let row = &t.table[channel * t.count..(channel + 1) * t.count];
+                let row = t.table.row(t.first + channel);
                 t.bias + t.scale * row.partition_point(|&t| t <= x) as i64
             }
         };
@@ -326,33 +359,28 @@ fn fetch<T: Code>(x: &[T], place: Rows, sums: &mut [i32]) {
 
 impl Thresholds {
     fn new(
-        table: &[Vec<i64>],
-        scale: i64,
-        bias: i64,
+        table: Arc<Levels>,
+        first: usize,
+        (scale, bias): (i64, i64),
         ranges: &[(i128, i128)],
-    ) -> Result<Thresholds, KernelError> {
-        let count = table.first().map_or(0, Vec::len);
-        let mut rows = Vec::with_capacity(table.len() * count);
-        for row in table {
-            exactly("thresholds of a channel", row.len(), count)?;
-            let mut row = row.clone();
-            row.sort_unstable();
-            rows.extend(row);
-        }
-        let mut found = Thresholds { table: rows, count, scale, bias, below: Vec::new() };
+    ) -> Thresholds {
+        let count = table.count;
+        let mut below = Vec::new();
         let small = |v: i64| i32::try_from(v).is_ok();
         let narrow = ranges.iter().all(|r| r.0 > i32::MIN.into() && r.1 < i32::MAX.into());
-        if count <= FEW && narrow && small(scale.saturating_mul(count as i64)) && small(bias) {
-            found.below = vec![i32::MAX; table.len().next_multiple_of(2 * LANES) * count];
+        // One row for all is written out for each channel; that must not grow far beyond the row.
+        let modest = table.rows != 1 || ranges.len().saturating_mul(count) <= WRITTEN_OUT;
+        if count <= FEW && narrow && modest && small(scale.saturating_mul(count as i64)) && small(bias) {
+            below = vec![i32::MAX; ranges.len().next_multiple_of(2 * LANES) * count];
             for (c, &(lo, hi)) in ranges.iter().enumerate() {
-                for k in 0..count {
+                for (k, &t) in table.row(first + c).iter().enumerate() {
                     // What no sum reaches, and what every sum reaches, may move to the bounds.
-                    let t = i128::from(found.table[c * count + k]).clamp(lo, hi + 1) - 1;
-                    found.below[(c / LANES * count + k) * LANES + c % LANES] = t as i32;
+                    let t = i128::from(t).clamp(lo, hi + 1) - 1;
+                    below[(c / LANES * count + k) * LANES + c % LANES] = t as i32;
                 }
             }
         }
-        Ok(found)
+        Thresholds { table, first, count, scale, bias, below }
     }
 }
 
