@@ -93,7 +93,7 @@ impl Request {
         let mut passes = run_pipeline(&mut graph, &calls[..first], &options, &mut warnings)?;
         let stepwise = graph.clone();
         if head == Head::Class {
-            graph = classes(graph)?;
+            graph = classes(graph, &mut warnings)?;
         }
         passes.passes.extend(run_pipeline(&mut graph, &calls[first..], &options, &mut warnings)?.passes);
         Ok(Quantized { graph, stepwise, resolved, passes, warnings })

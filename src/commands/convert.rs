@@ -36,7 +36,7 @@ pub fn run(args: &Convert) -> CommandResult {
     let quantization = match &request {
         None => {
             if args.head == Head::Class {
-                graph = classes(graph)?;
+                graph = classes(graph, &mut warnings)?;
             }
             // What a source quantized becomes integers; there is nothing to do in a float model.
             passes
