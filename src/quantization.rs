@@ -7,7 +7,7 @@
 use crate::classes::classes;
 use crate::cli::{Head, Quantization};
 use crate::model::default_threads;
-use crate::output::{during, fault, show};
+use crate::output::{counting, fault, show};
 use crate::samples::{self, Batch, read_file};
 use std::path::{Path, PathBuf};
 use unfloat_ir::{Data, Diagnostic, Diagnostics, Graph, Location, TensorType};
@@ -93,7 +93,7 @@ impl Request {
         let mut passes = run_pipeline(&mut graph, &calls[..first], &options, &mut warnings)?;
         let stepwise = graph.clone();
         if head == Head::Class {
-            graph = classes(graph)?;
+            graph = classes(graph, &mut warnings)?;
         }
         passes.passes.extend(run_pipeline(&mut graph, &calls[first..], &options, &mut warnings)?.passes);
         Ok(Quantized { graph, stepwise, resolved, passes, warnings })
@@ -111,7 +111,9 @@ impl Request {
         let types = samples::input_types(graph);
         for paths in self.groups(&types) {
             let batch = samples::read(&paths, "input", &types)?;
-            during("calibrating", || calibrator.feed(&batch.data, batch.count, default_threads()))?;
+            counting("calibrating", batch.count, |seen| {
+                calibrator.feed_with(&batch.data, batch.count, default_threads(), seen)
+            })?;
         }
         calibrator.finish()
     }
@@ -125,7 +127,8 @@ impl Request {
         groups
     }
 
-    /// Measures what the quantization costs on the samples of the calibration, or on those in `data` if it is given.
+    /// Measures what the quantization costs, its classes in the graph that ships, on the samples of the calibration, or
+    /// on those in `data` if it is given.
     pub fn cost(
         &self,
         float: &Graph,
@@ -147,13 +150,13 @@ impl Request {
             };
         }
         let labels = labels.map(read_labels).transpose()?;
-        let mut meter = Meter::new(float, &quantized.stepwise, &quantized.resolved)?;
+        let mut meter = Meter::new(float, &quantized.stepwise, &quantized.graph, &quantized.resolved)?;
         let mut at = 0;
         for paths in groups {
             let batch: Batch = samples::read(&paths, "input", &types)?;
             let own = labels.as_ref().map(|l| l.get(at..).unwrap_or_default());
-            during("comparing with the float model", || {
-                meter.feed(&batch.data, batch.count, own, default_threads())
+            counting("comparing with the float model", batch.count, |seen| {
+                meter.feed_with(&batch.data, batch.count, own, default_threads(), seen)
             })?;
             at += batch.count;
         }

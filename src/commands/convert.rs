@@ -37,7 +37,7 @@ pub fn run(args: &Convert) -> CommandResult {
     let quantization = match &request {
         None => {
             if args.head == Head::Class {
-                graph = classes(graph)?;
+                graph = classes(graph, &mut warnings)?;
             }
             quantizers = graph.clone();
             // What a source quantized becomes integers; there is nothing to do in a float model.
@@ -53,7 +53,8 @@ pub fn run(args: &Convert) -> CommandResult {
             graph = quantization.quantized.graph.clone();
             // The class is taken in front of the last quantizer, as in the graph of integers.
             quantizers = match args.head {
-                Head::Class => classes(quantization.quantized.stepwise.clone())?,
+                // Its warnings are those of the graph of integers.
+                Head::Class => classes(quantization.quantized.stepwise.clone(), &mut Diagnostics::new())?,
                 _ => quantization.quantized.stepwise.clone(),
             };
             Some(quantization)
