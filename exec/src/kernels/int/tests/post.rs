@@ -186,7 +186,8 @@ fn many_thresholds_that_lie_evenly() {
             (0..count).map(|k| start + at(k) + r.int(0, 1)).collect()
         };
         let table: Vec<Vec<i64>> = (0..channels).map(|c| row(&mut r, c)).collect();
-        let map = Map::Threshold { table: table.clone(), scale, bias };
+        let levels = Levels::new(table.concat(), channels as usize, count as usize).unwrap();
+        let map = Map::Threshold { table: Arc::new(levels), first: 0, scale, bias };
         let spec = PostSpec { map, ..PostSpec::default() };
         let sums: Vec<i32> = (-10_005..=10_005).flat_map(|x| (0..channels).map(move |_| x)).collect();
         check(&spec, &vec![(-10_005, 10_005); channels as usize], &sums, Word::I16, |c, x| {
