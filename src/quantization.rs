@@ -149,7 +149,7 @@ impl Request {
                     .into()),
             };
         }
-        let labels = labels.map(read_labels).transpose()?;
+        let labels = labels.map(|path| read_labels(path, number_of_classes(float))).transpose()?;
         let mut meter = Meter::new(float, &quantized.stepwise, &quantized.graph, &quantized.resolved)?;
         let mut at = 0;
         for paths in groups {
@@ -175,8 +175,14 @@ fn recipe_file(path: &Path) -> Result<Recipe, Diagnostics> {
     file::read(&label, &text)
 }
 
-/// The classes of samples.
-fn read_labels(path: &Path) -> Result<Vec<i64>, Diagnostics> {
+/// How many classes the first output has; nothing where it gives a class itself.
+fn number_of_classes(graph: &Graph) -> Option<usize> {
+    let ty = graph.ty(graph.outputs().first()?.value);
+    ty.elem.is_float().then(|| ty.shape.num_elements())
+}
+
+/// The classes of samples, each of them below the number of classes.
+fn read_labels(path: &Path, classes: Option<usize>) -> Result<Vec<i64>, Diagnostics> {
     let at = || Location::file(path.display().to_string());
     let array =
         unfloat_npy::read_npy(&read_file(path)?).map_err(|e| Diagnostic::error(at(), e.to_string()))?;
@@ -186,11 +192,21 @@ fn read_labels(path: &Path) -> Result<Vec<i64>, Diagnostics> {
         Data::F32(values) => values.iter().map(whole).collect(),
         codes => (0..codes.len()).map(|i| codes.code(i)).collect(),
     };
-    labels.filter(|_| columns == 1 && !array.shape().is_empty()).ok_or_else(|| {
-        Diagnostic::error(
-            at(),
-            format!("labels are one whole number per sample, found an array {}", array.shape()),
-        )
-        .into()
-    })
+    let labels = labels.filter(|_| columns == 1 && !array.shape().is_empty()).ok_or_else(|| {
+        let text = format!("labels are one whole number per sample, found an array {}", array.shape());
+        Diagnostic::error(at(), text)
+    })?;
+    let no_class = |l: &i64| *l < 0 || classes.is_some_and(|n| *l as u64 >= n as u64);
+    if let Some(i) = labels.iter().position(no_class) {
+        let all = labels.iter().filter(|l| no_class(l)).count();
+        let text = format!(
+            "label {i} is {}: the model's classes are 0 to {}",
+            labels[i],
+            classes.unwrap_or(1).max(1) - 1
+        );
+        let help =
+            format!("{all} of {} labels are no class of this model; classes count from 0", labels.len());
+        return Err(Diagnostic::error(at(), text).help(help).into());
+    }
+    Ok(labels)
 }

@@ -29,8 +29,13 @@ pub struct Finding {
 
 /// All places, in the order of the nodes.
 pub fn audit(graph: &Graph) -> Vec<Finding> {
-    let work =
-        Audit { graph, boundary: Boundary::of(graph), ranges: Ranges::of(graph), fed: fed_by_codes(graph) };
+    let work = Audit {
+        graph,
+        boundary: Boundary::of(graph),
+        ranges: Ranges::of(graph),
+        fed: fed_by_codes(graph),
+        layered: behind_layers(graph),
+    };
     graph.live_nodes().filter_map(|(_, node)| work.node(node)).chain(work.ports()).collect()
 }
 
@@ -54,11 +59,22 @@ fn fed_by_codes(graph: &Graph) -> Vec<bool> {
     fed
 }
 
+/// For each value, whether it depends on a layer with weights; else it is an input, changed.
+fn behind_layers(graph: &Graph) -> Vec<bool> {
+    let mut behind = vec![false; graph.num_values()];
+    for (_, node) in graph.live_nodes() {
+        let layer = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) | Op::MatMul(_));
+        behind[node.output.index()] = layer || node.inputs.iter().any(|v| behind[v.index()]);
+    }
+    behind
+}
+
 struct Audit<'g> {
     graph: &'g Graph,
     boundary: Boundary,
     ranges: Ranges,
     fed: Vec<bool>,
+    layered: Vec<bool>,
 }
 
 impl Audit<'_> {
@@ -118,7 +134,7 @@ impl Audit<'_> {
                 "a softmax in floats".into(),
                 "quantize its operand: pass `integerize` then makes a table and a division of it",
             ),
-            _ if input.is_some_and(|v| !fed(v)) => self.finding(
+            _ if input.is_some_and(|v| !fed(v) && !self.layered[v.index()]) => self.finding(
                 node,
                 "the input is changed in floats".into(),
                 "let the network read what the sensor gives, and quantize that",

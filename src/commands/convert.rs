@@ -16,7 +16,8 @@ use unfloat_backends::process::TempDir;
 use unfloat_backends::{Backend, Manifest, Options, OutDir, backend, namer};
 use unfloat_ir::{Diagnostic, Diagnostics, Graph};
 use unfloat_passes::analysis::memory;
-use unfloat_passes::calibrate::report::Cost;
+use unfloat_passes::calibrate::concerns;
+use unfloat_passes::calibrate::report::{Cost, weight_costs};
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
 use unfloat_passes::report::Report;
 
@@ -60,6 +61,9 @@ pub fn run(args: &Convert) -> CommandResult {
             Some(quantization)
         }
     };
+    if let Some(quantization) = &quantization {
+        warnings.extend(quantization.concerns.0.iter().cloned());
+    }
     show(&warnings);
     report::describe(&passes).iter().for_each(|line| note(line));
     report::folds(&passes).iter().for_each(|table| note(table.trim_end()));
@@ -110,6 +114,8 @@ pub fn run(args: &Convert) -> CommandResult {
 struct Quantization {
     quantized: Quantized,
     cost: Option<Cost>,
+    /// What its user should look at.
+    concerns: Diagnostics,
 }
 
 impl Quantization {
@@ -143,7 +149,15 @@ fn quantize(
         )
         .into());
     }
-    Ok(Quantization { quantized, cost })
+    let concerns = match &cost {
+        Some(cost) => concerns::of_cost(cost),
+        None => {
+            let mut found = concerns::of_weights(&weight_costs(&float, &quantized.resolved));
+            found.push(concerns::of_nothing());
+            found
+        }
+    };
+    Ok(Quantization { quantized, cost, concerns })
 }
 
 /// One thing to emit.

@@ -17,6 +17,7 @@
 //! One pass over the samples is enough for every method. The result does not depend on the number of threads, nor on how the
 //! samples are cut into batches.
 
+pub mod concerns;
 pub mod histogram;
 pub mod means;
 pub mod method;

@@ -352,7 +352,8 @@ pub(super) fn greatest<T: PartialOrd>(values: &[T]) -> usize {
     (0..values.len()).fold(0, better)
 }
 
-fn weight_costs(float: &Graph, numbers: &Resolved) -> Vec<WeightCost> {
+/// What the weights alone cost, which takes no samples.
+pub fn weight_costs(float: &Graph, numbers: &Resolved) -> Vec<WeightCost> {
     let one = |w: &Weight| {
         let (_, node) = float.producer(find(float, &w.value)?)?;
         let floats = float.const_of(*node.inputs.get(w.operand)?)?.as_f32()?;
