@@ -31,11 +31,12 @@ fn sources() -> Vec<PathBuf> {
 const CRATES: &[(&str, &[&str])] = &[
     ("ir", &[]),
     ("npy", &["ir"]),
+    ("pickle", &[]),
     ("exec", &["ir"]),
     ("passes", &["ir", "exec"]),
-    ("frontends", &["ir", "npy"]),
+    ("frontends", &["ir", "npy", "pickle"]),
     ("backends", &["ir", "npy"]),
-    ("unfloat", &["ir", "npy", "exec", "passes", "frontends", "backends"]),
+    ("unfloat", &["ir", "npy", "pickle", "exec", "passes", "frontends", "backends"]),
 ];
 
 /// The siblings that a manifest names under `[dependencies]`.
