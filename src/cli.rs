@@ -22,6 +22,8 @@ pub enum Command {
     Run(Run),
     /// Compare two of: model, .uir, artefact directory; or one with given outputs.
     Verify(Verify),
+    /// Write the parameters of a checkpoint or a model as data: MATLAB, text, NumPy, memory images.
+    Export(Export),
     /// Show layers, types, shapes, parameters, multiply-accumulates.
     Inspect(Inspect),
     /// List every float that hides in a model, and every width that is not proved; exit status 1 if there is any.
@@ -161,7 +163,8 @@ pub struct Convert {
     /// The name of the C++ header and namespace (default: the model's file name).
     #[arg(long)]
     pub name: Option<String>,
-    /// What to emit, separated by commas.
+    /// What to emit, separated by commas: cpp, uir, and formats of parameters as in `export`: mat, txt, npy, mem, memb,
+    /// coe, mif.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "cpp")]
     pub emit: Vec<String>,
     /// Compile what was emitted and compare it with the native executor; with a file also compare both with the
@@ -192,6 +195,35 @@ pub struct Convert {
     #[arg(long)]
     pub no_validate: bool,
     /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub quantization: Quantization,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub import: Import,
+}
+
+/// Arguments of `export`.
+#[derive(Args, Debug)]
+pub struct Export {
+    /// A checkpoint (.pt, .pth, .pth.tar, .safetensors, .npz, a folder of .npy), which needs no architecture, or a model,
+    /// whose graph is lowered first.
+    pub model: PathBuf,
+    /// The directory to make.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Formats, separated by commas, each in a folder of its name: mat, txt, npy, mem, memb, coe, mif.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "mat,txt")]
+    pub emit: Vec<String>,
+    /// The name of the file with all tensors (default: the model's file name).
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Replace DIR even if unfloat did not make it.
+    #[arg(long)]
+    pub force: bool,
+    /// Print the manifest, and not `key,shape` lines.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod convert;
+pub mod export;
 pub mod inspect;
 pub mod meta;
 pub mod opt;
