@@ -36,7 +36,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("passes", &["ir", "exec"]),
     ("frontends", &["ir", "npy", "pickle"]),
     ("backends", &["ir", "npy"]),
-    ("unfloat", &["ir", "npy", "pickle", "exec", "passes", "frontends", "backends"]),
+    ("data", &["ir", "npy", "pickle"]),
+    ("unfloat", &["ir", "npy", "pickle", "exec", "passes", "frontends", "backends", "data"]),
 ];
 
 /// The siblings that a manifest names under `[dependencies]`.

@@ -80,6 +80,7 @@ pub enum Record {
     Persistent(Id),
     /// A class under a number of `copyreg`'s table, which no file carries.
     Extension,
+    /// The result of a call.
     Object(Box<Object>),
 }
 
