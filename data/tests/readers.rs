@@ -352,3 +352,53 @@ fn what_is_no_dataset_is_told_so() {
     assert!(error(&path).contains("no IDX file"), "{}", error(&path));
     assert!(error(&dir.join("missing")).contains("missing"));
 }
+
+/// Numbers that look random, the same each time.
+fn random(state: &mut u64) -> usize {
+    *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+    (*state >> 33) as usize
+}
+
+#[test]
+fn mutants_of_every_format_are_read_or_refused() {
+    let dir = scratch("mutants");
+    let pixels: Vec<u8> = (0..12).collect();
+    fs::write(dir.join("x-labels-idx1-ubyte"), idx(&[2], &[7, 1])).unwrap();
+    let x = Tensor::f32([2, 2], Layout::anonymous(2), vec![0.5, -1.0, 2.0, 1.0]);
+    let y = codes(ElemType::signed(64), &[2], &[4, 0]);
+    fs::create_dir_all(dir.join("images")).unwrap();
+    let originals = [
+        ("batch", fixture("cifar10_python2")),
+        ("batch5", fixture("cifar10_protocol5")),
+        ("x-images-idx3-ubyte", idx(&[2, 3, 2], &pixels)),
+        ("x-images-idx3-ubyte", gz(&idx(&[2, 3, 2], &pixels))),
+        ("d.npz", unfloat_npy::write_npz([("x", &x), ("y", &y)]).unwrap()),
+        ("images/1_1.png", encode(&rgb(&[1, 2, 3, 4, 5, 6]), Kind::Png).unwrap()),
+        ("images/1_1.bmp", encode(&rgb(&[1, 2, 3, 4, 5, 6]), Kind::Bmp).unwrap()),
+    ];
+    let mut state = 1;
+    let (mut read, mut refused) = (0, 0);
+    for (name, bytes) in &originals {
+        let path = dir.join(name);
+        let folder = dir.join("images");
+        for _ in 0..300 {
+            let mut mutant = bytes.clone();
+            // Where headers are, mostly: pixels can be anything.
+            let reach =
+                if random(&mut state).is_multiple_of(4) { mutant.len() } else { mutant.len().min(120) };
+            for _ in 0..1 + random(&mut state) % 3 {
+                mutant[random(&mut state) % reach] ^= 1 << (random(&mut state) % 8);
+            }
+            if random(&mut state).is_multiple_of(8) {
+                mutant.truncate(random(&mut state) % mutant.len());
+            }
+            fs::write(&path, mutant).unwrap();
+            match all(if name.starts_with("images") { &folder } else { &path }, &Options::default()) {
+                Ok(_) => read += 1,
+                Err(e) => refused += usize::from(!e.is_empty()),
+            }
+        }
+        fs::remove_file(&path).unwrap();
+    }
+    assert!(read + refused == 2100 && read > 200 && refused > 200, "{read} read, {refused} refused");
+}

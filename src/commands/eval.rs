@@ -22,11 +22,11 @@ use unfloat_ir::{Data, Diagnostics, ElemType, Layout, TensorType};
 /// Bytes of inputs in a batch.
 const BATCH_BYTES: usize = 16 << 20;
 /// The same where each batch compiles a program.
-const ARTEFACT_BYTES: usize = 512 << 20;
+const ARTEFACT_BYTES: usize = 128 << 20;
 /// Samples in a batch, so that the bar moves.
 const BATCH: usize = 256;
 /// The most classes: the confusion matrix has the square of that.
-const MOST_CLASSES: usize = 10_000;
+const MOST_CLASSES: usize = 2048;
 /// Classes whose confusion matrix is printed as text.
 const PRINTED: usize = 20;
 

@@ -3,7 +3,7 @@
 //! In: a path. Out: labels and pixels, one record in memory at a time. Refuses: files that are no whole number of records,
 //! labels beyond the classes.
 
-use super::{Labels, PIXELS};
+use super::{Labels, PIXELS, Take};
 use crate::fault::{check_regular, clip, error, io_error};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -41,11 +41,7 @@ pub(super) fn count(path: &Path, labels: Labels) -> Result<usize, Diagnostic> {
 }
 
 /// Hands out the records.
-pub(super) fn each(
-    path: &Path,
-    labels: Labels,
-    take: &mut dyn FnMut(usize, &[u8]) -> Result<(), Diagnostics>,
-) -> Result<(), Diagnostics> {
+pub(super) fn each(path: &Path, labels: Labels, take: &mut Take<'_>) -> Result<(), Diagnostics> {
     let count = count(path, labels)?;
     let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(|e| io_error(path, &e))?);
     let first = label_bytes(labels);

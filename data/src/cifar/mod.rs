@@ -22,6 +22,9 @@ use unfloat_ir::{Diagnostic, Diagnostics, Layout};
 
 /// Bytes of an image.
 const PIXELS: usize = 3 * 32 * 32;
+/// Takes labels with pixels; an error ends the walk.
+type Take<'t> = dyn FnMut(usize, &[u8]) -> Result<(), Diagnostics> + 't;
+
 /// How CIFAR-100 is described.
 pub(crate) const HUNDRED: &str = "CIFAR-100";
 

@@ -3,7 +3,7 @@
 //! In: a path. Out: labels and pixels, one batch in memory at a time. Nothing in a pickle runs. Refuses: pickles without
 //! `data` of bytes, 3072 to an image, or with as many labels as images; labels beyond the classes.
 
-use super::{Labels, PIXELS};
+use super::{Labels, PIXELS, Take};
 use crate::fault::{check_regular, clip, error, io_error};
 use std::fs::File;
 use std::io::BufReader;
@@ -70,10 +70,7 @@ impl Batch {
     }
 
     /// Hands out the images.
-    pub(super) fn each(
-        &self,
-        take: &mut dyn FnMut(usize, &[u8]) -> Result<(), Diagnostics>,
-    ) -> Result<(), Diagnostics> {
+    pub(super) fn each(&self, take: &mut Take<'_>) -> Result<(), Diagnostics> {
         self.labels.iter().zip(self.pixels.chunks_exact(PIXELS)).try_for_each(|(&l, p)| take(l, p))
     }
 }
