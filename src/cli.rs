@@ -168,8 +168,8 @@ pub struct Convert {
     /// The name of the C++ header and namespace (default: the model's file name).
     #[arg(long)]
     pub name: Option<String>,
-    /// What to emit, separated by commas: cpp, uir, and formats of parameters as in `export`: mat, txt, npy, mem, memb,
-    /// coe, mif.
+    /// What to emit, separated by commas: cpp, qcdq, qonnx, uir, and formats of parameters as in `export`: mat, txt,
+    /// npy, mem, memb, coe, mif.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "cpp")]
     pub emit: Vec<String>,
     /// Compile what was emitted and compare it with the native executor; with a file also compare both with the
