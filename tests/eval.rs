@@ -302,3 +302,23 @@ fn a_failed_export_leaves_nothing() {
         fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(left, ["cifar-10-batches-py"]);
 }
+
+/// The course's binary VGG from its checkpoint, on CIFAR-10's own files: PyTorch 2.15 gives the classes 4, 0, 4 to these
+/// three images, after torchvision's `ToTensor` and `Normalize`, with the margins below.
+#[test]
+fn the_binary_vgg_on_cifar_is_as_right_as_in_pytorch() {
+    let dir = scratch("vgg");
+    let folder = cifar(&dir);
+    let nets = fixture("pytorch/nets");
+    let (model, arch) = (nets.join("vgg_small.pth.tar"), nets.join("vgg_small.toml"));
+    let data = ["--data", text(&folder), "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"];
+    let measured = json(&[&["eval", text(&model), "--arch", text(&arch)], &data[..]].concat());
+    assert_eq!(measured["top_k"], serde_json::json!({ "k": 5, "correct": 1, "accuracy": 1.0 / 3.0 }));
+    for (i, (name, predicted, margin)) in
+        [("3_0", 4, 29.313768f64), ("8_1", 0, 30.545572), ("0_2", 4, 7.7307467)].into_iter().enumerate()
+    {
+        let wrong = &measured["misclassified"][i];
+        assert_eq!((&wrong["name"], &wrong["predicted"]), (&name.into(), &predicted.into()));
+        assert!((wrong["margin"].as_f64().unwrap() - margin).abs() < 1e-4 * margin, "{wrong}");
+    }
+}
