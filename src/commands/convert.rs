@@ -12,6 +12,7 @@ use crate::samples::{self, Batch};
 use crate::{report, uir};
 use serde_json::{Value, json};
 use std::path::Path;
+use unfloat_backends::parameters::{self, Format, Set};
 use unfloat_backends::process::TempDir;
 use unfloat_backends::{Backend, Manifest, Options, OutDir, backend, namer};
 use unfloat_ir::{Diagnostic, Diagnostics, Graph};
@@ -163,6 +164,7 @@ fn quantize(
 /// One thing to emit.
 enum Emitter {
     Backend(&'static dyn Backend),
+    Parameters(&'static Format),
     Uir,
 }
 
@@ -178,9 +180,13 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
         seen.push(name);
         match (name, backend::find(name)) {
             ("uir", _) => emitters.push(Emitter::Uir),
+            (_, Err(_)) if let Some(format) = parameters::find(name) => {
+                emitters.push(Emitter::Parameters(format));
+            }
             (_, Ok(backend)) => emitters.push(Emitter::Backend(backend)),
             (_, Err(e)) => {
-                let help = format!("{}, uir", e.help);
+                let formats: Vec<&str> = parameters::ALL.iter().map(|f| f.name).collect();
+                let help = format!("{}, uir; formats of parameters: {}", e.help, formats.join(", "));
                 found.push(Diagnostic { help, ..e });
             }
         }
@@ -220,13 +226,17 @@ fn emit(graph: &Graph, quantizers: &Graph, emitters: &[Emitter]) -> Result<(OutD
     let mut manifest = Manifest::new(graph);
     let mut found = Diagnostics::new();
     let source = |backend: &dyn Backend| if backend.wants_quantizers() { quantizers } else { graph };
+    let wants_parameters = emitters.iter().any(|e| matches!(e, Emitter::Parameters(_)));
+    let set = wants_parameters.then(|| Set::new(&graph.name, parameters::of_graph(graph))).transpose()?;
     for emitter in emitters {
-        if let Emitter::Backend(backend) = emitter {
-            let options = Options::defaults(backend.info());
-            if let Err(faults) = backend.check(source(*backend), &options) {
-                found.extend(faults);
+        let checked = match (emitter, &set) {
+            (Emitter::Backend(backend), _) => {
+                backend.check(source(*backend), &Options::defaults(backend.info()))
             }
-        }
+            (Emitter::Parameters(format), Some(set)) => set.check(format),
+            _ => Ok(()),
+        };
+        found.extend(checked.err().into_iter().flatten());
     }
     found.into_result(())?;
     for emitter in emitters {
@@ -235,6 +245,11 @@ fn emit(graph: &Graph, quantizers: &Graph, emitters: &[Emitter]) -> Result<(OutD
                 let options = Options::defaults(backend.info());
                 backend.emit(source(*backend), &options, &mut out)?;
                 manifest.backend(backend.info().name, &options);
+            }
+            Emitter::Parameters(format) => {
+                if let Some(set) = &set {
+                    set.emit(format, &mut out, &mut manifest)?;
+                }
             }
             Emitter::Uir => {
                 let (text, archive) = uir::to_bytes(graph)?;
