@@ -363,14 +363,23 @@ fn everything_unsupported_is_said_at_once() {
     let check = |net: &Ints| Cpp.check(&net.graph, &Options::defaults(Cpp.info())).unwrap_err().to_string();
     let errors = check(&net);
     for part in [
-        "layer float_again: `float_again` (dequantize): makes f32[4,6] wc in an integer graph",
-        "layer tanh: `tanh` (tanh): makes f32[4,6] wc in an integer graph",
-        "only outputs are dequantized",
+        "layer tanh: `tanh` (tanh): computes f32[4,6] wc between integers",
+        "`unfloat audit` says what would give it one",
         "`infinite` (dequantize): its scale or zero point is no finite number",
         "`raw`, is a float input",
     ] {
         assert!(errors.contains(part), "{part}: {errors}");
     }
+    assert!(!errors.contains("float_again"), "the layer behind says it all: {errors}");
+
+    let mut net = Ints::new("again");
+    let x = net.quantized(&[4, 6], "wc", U8);
+    let (scale, zero) = (net.floats(&[], vec![0.5]), net.floats(&[], vec![0.0]));
+    let float = net.node(Dequantize, &[x, scale, zero], "float_again");
+    net.graph.add_output("float", float);
+    let op = net.graph.producer(x).unwrap().1.op.clone();
+    net.output(op, &[float, scale, zero], "codes_again");
+    assert!(check(&net).contains("only outputs are dequantized"), "{}", check(&net));
 
     let mut net = Ints::new("computed");
     let x = net.quantized(&[4, 6], "wc", U8);
