@@ -1,15 +1,18 @@
 //! `--head class`: a classifier that gives the class alone.
 //!
 //! In: a graph whose outputs are scores, one per class, along the last axis. Out: the same graph with the place of the
-//! greatest score in each output's stead; a softmax and quantizers of one scale in front of it go, since they change no order. Refused: outputs that
-//! are no scores of at least two classes, and those that another layer reads.
+//! greatest score in each output's stead. A softmax in front of it goes, since it changes no order, and so does a quantizer
+//! of one scale that saturates: it keeps the order too, but makes equals of neighbours and of what lies beyond its codes.
+//! Where it did, the class is the one of the greatest score before, and not the first of equals; a warning says so.
+//! Quantizers that wrap stay. Refused: outputs that are no scores of at least two classes, and those that another layer
+//! reads.
 
 use unfloat_ir::arena::Handle;
 use unfloat_ir::ops::ArgReduce;
-use unfloat_ir::{Diagnostic, Diagnostics, Graph, Location, Node, Op, Patch, ValueId};
+use unfloat_ir::{Diagnostic, Diagnostics, ElemType, Graph, Location, Node, Op, Overflow, Patch};
 
-/// The graph with classes for scores.
-pub fn classes(mut graph: Graph) -> Result<Graph, Diagnostics> {
+/// The graph with classes for scores. `warnings` receives what may differ from the classes of the scores.
+pub fn classes(mut graph: Graph, warnings: &mut Diagnostics) -> Result<Graph, Diagnostics> {
     let users = graph.users();
     let mut found = Diagnostics::new();
     let mut patch = Patch::new(&graph);
@@ -28,19 +31,24 @@ pub fn classes(mut graph: Graph) -> Result<Graph, Diagnostics> {
             continue;
         }
         let axis = ty.rank() - 1;
-        let mut x = output.value;
+        let (mut x, mut rounded) = (output.value, false);
         while let Some((_, front)) = graph.producer(x) {
             match &front.op {
                 Op::Softmax(s) if s.axes == [axis] => x = front.inputs[0],
-                Op::Dequantize(_) => match graph.producer(front.inputs[0]) {
-                    // A quantizer of one scale changes no order either; it makes equals of neighbours.
-                    Some((_, q)) if matches!(q.op, Op::Quantize(_)) && of_one_scale(&graph, q) => {
-                        x = q.inputs[0]
-                    }
+                Op::Dequantize(_) if of_one_scale(&graph, front) => match graph.producer(front.inputs[0]) {
+                    Some((_, q)) if keeps_order(&graph, q) => (x, rounded) = (q.inputs[0], true),
                     _ => break,
                 },
                 _ => break,
             }
+        }
+        if rounded {
+            let text = format!(
+                "--head class: the class of `{}` is told before its quantizer: scores that this makes equal may give another \
+                 class than the first of them",
+                output.name
+            );
+            warnings.push(Diagnostic::warning(&node.origin, text));
         }
         let op = ArgReduce { max: true, axis, keep: false, last: false };
         let class =
@@ -53,20 +61,28 @@ pub fn classes(mut graph: Graph) -> Result<Graph, Diagnostics> {
     Ok(graph.compact())
 }
 
+/// Whether a quantizer makes no greater number of a lesser one.
+fn keeps_order(graph: &Graph, node: &Node) -> bool {
+    let Op::Quantize(q) = &node.op else { return false };
+    let saturates = matches!(q.overflow, Overflow::Saturate | Overflow::SaturateSymmetric);
+    saturates && matches!(q.to, ElemType::Int(_)) && of_one_scale(graph, node)
+}
+
 /// Whether all elements have one scale, above 0, and one zero point.
-fn of_one_scale(graph: &Graph, quantizer: &Node) -> bool {
-    let number = |v: ValueId| match graph.const_of(v)?.as_f32()? {
-        [one] => Some(*one),
-        _ => None,
+fn of_one_scale(graph: &Graph, node: &Node) -> bool {
+    let scale = match graph.const_of(node.inputs[1]).and_then(|t| t.as_f32()) {
+        Some([scale]) => *scale,
+        _ => return false,
     };
-    number(quantizer.inputs[1]).is_some_and(|s| s > 0.0) && number(quantizer.inputs[2]).is_some()
+    let zeros = graph.const_of(node.inputs[2]).map(|t| t.len());
+    scale > 0.0 && scale.is_finite() && zeros == Some(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unfloat_ir::ops::{Softmax, Unary};
-    use unfloat_ir::{Layout, OpDef, Origin, TensorType};
+    use unfloat_ir::ops::{Dequantize, Quantize, QuantizeOrder, Softmax, Unary};
+    use unfloat_ir::{Layout, OpDef, Origin, Rounding, Tensor, TensorType};
 
     #[test]
     fn a_softmax_goes_and_the_class_comes() {
@@ -76,7 +92,7 @@ mod tests {
         let r = g.add_node(Unary::Relu, &[x], "r", &o).unwrap();
         let s = g.add_node(Softmax { axes: vec![0], log: false }, &[r], "s", &o).unwrap();
         g.add_output("y", s);
-        let g = classes(g).unwrap();
+        let g = classes(g, &mut Diagnostics::new()).unwrap();
         let ops: Vec<&str> = g.live_nodes().map(|(_, n)| n.op.name()).collect();
         assert_eq!(ops, ["relu", "arg_max"]);
         assert_eq!(
@@ -91,6 +107,45 @@ mod tests {
         let x = g.add_input("x", TensorType::f32([4, 1], Layout::channels_last(1)));
         let r = g.add_node(Unary::Relu, &[x], "r", &Origin::default()).unwrap();
         g.add_output("y", r);
-        assert!(classes(g).unwrap_err().to_string().contains("`y`, f32[4,1] wc, holds no scores"));
+        assert!(
+            classes(g, &mut Diagnostics::new())
+                .unwrap_err()
+                .to_string()
+                .contains("`y`, f32[4,1] wc, holds no scores")
+        );
+    }
+
+    /// Scores behind a quantizer: how it overflows, its scale, and that of the way back.
+    fn behind_a_quantizer(overflow: Overflow, scale: f32, back: &[f32]) -> (Vec<&'static str>, usize) {
+        let mut g = Graph::new("g");
+        let o = Origin::default();
+        let x = g.add_input("x", TensorType::f32([3], Layout::channels_last(0)));
+        let number = |v: &[f32]| {
+            let shape: &[usize] = if v.len() == 1 { &[] } else { &[3] };
+            Tensor::f32(shape, Layout::anonymous(shape.len()), v.to_vec())
+        };
+        let (s, z) = (g.add_const("s", number(&[scale])), g.add_const("z", number(&[0.0])));
+        let back = g.add_const("back", number(back));
+        let (rounding, order) = (Rounding::HalfEven, QuantizeOrder::RoundThenSaturate);
+        let op = Quantize { to: ElemType::signed(8), narrow: false, rounding, overflow, order };
+        let q = g.add_node(op, &[x, s, z], "q", &o).unwrap();
+        let y = g.add_node(Dequantize, &[q, back, z], "y", &o).unwrap();
+        g.add_output("y", y);
+        let mut warnings = Diagnostics::new();
+        let g = classes(g, &mut warnings).unwrap();
+        (g.live_nodes().map(|(_, n)| n.op.name()).collect(), warnings.0.len())
+    }
+
+    #[test]
+    fn a_quantizer_goes_only_where_it_keeps_the_order() {
+        let whole = ["quantize", "dequantize", "arg_max"];
+        assert_eq!(behind_a_quantizer(Overflow::Saturate, 1.0, &[1.0]), (vec!["arg_max"], 1));
+        for overflow in [Overflow::Wrap, Overflow::SaturateZero] {
+            assert_eq!(behind_a_quantizer(overflow, 1.0, &[1.0]), (whole.to_vec(), 0));
+        }
+        // Each class with a scale of its own, and one that turns the order round.
+        for back in [&[1.0, 2.0, 3.0][..], &[-1.0]] {
+            assert_eq!(behind_a_quantizer(Overflow::Saturate, 1.0, back), (whole.to_vec(), 0));
+        }
     }
 }

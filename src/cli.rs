@@ -22,6 +22,13 @@ pub enum Command {
     Run(Run),
     /// Compare two of: model, .uir, artefact directory; or one with given outputs.
     Verify(Verify),
+    /// Write the parameters of a checkpoint or a model as data: MATLAB, text, NumPy, memory images.
+    Export(Export),
+    /// Measure a classifier on a dataset in its own files: top-1, top-k, per class, confusion, mistakes.
+    Eval(Eval),
+    /// Datasets as files that other tools read.
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Show layers, types, shapes, parameters, multiply-accumulates.
     Inspect(Inspect),
     /// List every float that hides in a model, and every width that is not proved; exit status 1 if there is any.
@@ -161,7 +168,8 @@ pub struct Convert {
     /// The name of the C++ header and namespace (default: the model's file name).
     #[arg(long)]
     pub name: Option<String>,
-    /// What to emit, separated by commas.
+    /// What to emit, separated by commas: cpp, qcdq, qonnx, uir, and formats of parameters as in `export`: mat, txt,
+    /// npy, mem, memb, coe, mif.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "cpp")]
     pub emit: Vec<String>,
     /// Compile what was emitted and compare it with the native executor; with a file also compare both with the
@@ -200,6 +208,135 @@ pub struct Convert {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub import: Import,
+}
+
+/// Arguments of `export`.
+#[derive(Args, Debug)]
+pub struct Export {
+    /// A checkpoint (.pt, .pth, .pth.tar, .safetensors, .npz, a folder of .npy), which needs no architecture, or a model,
+    /// whose graph is lowered first.
+    pub model: PathBuf,
+    /// The directory to make.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Formats, separated by commas, each in a folder of its name: mat, txt, npy, mem, memb, coe, mif.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "mat,txt")]
+    pub emit: Vec<String>,
+    /// The name of the file with all tensors (default: the model's file name).
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Replace DIR even if unfloat did not make it.
+    #[arg(long)]
+    pub force: bool,
+    /// Print the manifest, and not `key,shape` lines.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub quantization: Quantization,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub import: Import,
+}
+
+/// Arguments of `eval`.
+#[derive(Args, Debug)]
+pub struct Eval {
+    /// A model, a .uir, or an artefact directory, with one input and one output of scores.
+    pub model: PathBuf,
+    /// The dataset: CIFAR-10 or CIFAR-100 (binary or Python; folder or file), IDX (.gz or not; folder or file of images),
+    /// .npz with x and y, or a folder of images named LABEL_INDEX.bmp or LABEL/… (see docs/data.md).
+    #[arg(long, value_name = "DATA")]
+    pub data: PathBuf,
+    /// The part of a dataset that has both (default: test).
+    #[arg(long, value_name = "PART")]
+    pub split: Option<SplitArg>,
+    /// Take the 20 groups of CIFAR-100 for classes.
+    #[arg(long)]
+    pub coarse: bool,
+    /// What pixels are multiplied by: 1/255, or a number (default: 1/255 for pixels where the input is of floats, else 1).
+    #[arg(long, value_name = "S")]
+    pub scale: Option<String>,
+    /// What is then subtracted: one number, or one per channel, separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true)]
+    pub mean: Vec<f32>,
+    /// What is then divided by: one number, or one per channel, separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub std: Vec<f32>,
+    /// The order in which a model with a flat input takes images of several channels.
+    #[arg(long, value_name = "ORDER")]
+    pub flat: Option<Flat>,
+    /// How many places count as found (default: 5, or the number of classes if there are fewer).
+    #[arg(long, value_name = "K")]
+    pub top: Option<usize>,
+    /// Threads over samples (default: one per core).
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print one JSON document. All of it but `elapsed_seconds` is the same each time.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page with the confusion matrix and the worst mistakes.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub quantization: Quantization,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub import: Import,
+}
+
+/// A part of a dataset.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SplitArg {
+    /// What models are trained on.
+    Train,
+    /// What they are tested on.
+    Test,
+}
+
+/// The order of the elements of an image in one axis.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flat {
+    /// Channels last, as Keras flattens.
+    Hwc,
+    /// Channels first, as PyTorch does.
+    Chw,
+}
+
+/// The commands of `data`.
+#[derive(Subcommand, Debug)]
+pub enum DataCommand {
+    /// Write the images of a dataset as LABEL_INDEX.bmp.
+    Export(DataExport),
+}
+
+/// Arguments of `data export`.
+#[derive(Args, Debug)]
+pub struct DataExport {
+    /// The dataset: CIFAR-10 or CIFAR-100, IDX, or .npz.
+    pub source: PathBuf,
+    /// The directory to make; with train and test in it if the dataset has both and --split chooses none.
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// The kind of image.
+    #[arg(long, value_name = "KIND", default_value = "bmp")]
+    pub format: ImageKind,
+    /// The part of a dataset that has both.
+    #[arg(long, value_name = "PART")]
+    pub split: Option<SplitArg>,
+    /// Take the 20 groups of CIFAR-100 for classes.
+    #[arg(long)]
+    pub coarse: bool,
+}
+
+/// A kind of image file.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageKind {
+    /// Windows bitmap.
+    Bmp,
+    /// PNG.
+    Png,
 }
 
 /// Arguments of `run`.

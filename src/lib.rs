@@ -10,6 +10,7 @@
 //! | [`model`] | what computes: a graph, or an artefact directory |
 //! | [`checkpoint`] | tensors without a graph |
 //! | [`samples`], [`compare`] | samples in and out of files, and how far results are apart |
+//! | [`evaluation`], [`page`] | what `eval` counts, and its page |
 //! | [`uir`] | `.uir` files with their archive |
 //! | [`output`], [`report`] | where text goes, exit statuses, what is said of the passes |
 #![forbid(unsafe_code)]
@@ -19,9 +20,11 @@ pub mod classes;
 pub mod cli;
 pub mod commands;
 pub mod compare;
+pub mod evaluation;
 pub mod load;
 pub mod model;
 pub mod output;
+pub mod page;
 pub mod quantization;
 pub mod report;
 pub mod samples;

@@ -40,6 +40,9 @@ fn main() -> ExitCode {
     tidy_up_on_signals();
     exit_code(match &cli.command {
         Command::Convert(args) => commands::convert::run(args),
+        Command::Export(args) => commands::export::run(args),
+        Command::Eval(args) => commands::eval::run(args),
+        Command::Data(command) => commands::data::run(command),
         Command::Run(args) => commands::run::run(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Inspect(args) => commands::inspect::run(args),

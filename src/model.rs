@@ -114,27 +114,31 @@ impl Subject {
     /// Runs samples: in the fast executor, in the reference evaluator where floats and integers mix, or as emitted.
     pub fn run(&self, inputs: &Batch, threads: usize) -> Result<Batch, Diagnostics> {
         self.check_room(inputs)?;
-        let data = match self {
-            Subject::Graph(graph) => {
-                let graph = prepared(graph)?;
-                if !Plan::takes(&graph) {
-                    return during("running the samples", || by_reference(&graph, inputs));
-                }
-                let options = PlanOptions { max_batch: inputs.count.max(1), ..PlanOptions::default() };
-                let plan = Plan::new(&graph, &options)?;
-                let data: Vec<&Data> = inputs.data.iter().collect();
-                during("running the samples", || plan.run_data(&data, inputs.count, threads))?
-            }
+        let runner = self.runner(inputs.count.max(1))?;
+        let what = match self {
+            Subject::Graph(_) => "running the samples".to_string(),
             Subject::Artefact(artefact) => {
                 let name = artefact.backend.info().name;
-                let what = match artefact.backend.wants_quantizers() {
+                match artefact.backend.wants_quantizers() {
                     true => format!("importing and running the emitted {name}"),
                     false => format!("compiling and running the emitted {name}"),
-                };
-                during(&what, || artefact.run(inputs))?
+                }
             }
         };
-        Ok(inputs.answered(data))
+        during(&what, || runner.run(inputs, threads)).map(|data| inputs.answered(data))
+    }
+
+    /// What runs batches of at most `max_batch` samples, one after the other.
+    pub fn runner(&self, max_batch: usize) -> Result<Runner<'_>, Diagnostics> {
+        let graph = match self {
+            Subject::Graph(graph) => prepared(graph)?,
+            Subject::Artefact(artefact) => return Ok(Runner::Artefact(artefact)),
+        };
+        if !Plan::takes(&graph) {
+            return Ok(Runner::Reference(graph));
+        }
+        let options = PlanOptions { max_batch, ..PlanOptions::default() };
+        Ok(Runner::Plan(Plan::new(&graph, &options)?))
     }
 
     /// Runs samples in the reference evaluator.
@@ -143,16 +147,40 @@ impl Subject {
             return Err(fault("--reference needs a model or a .uir, not an artefact directory").into());
         };
         self.check_room(inputs)?;
-        by_reference(graph, inputs)
+        by_reference(graph, inputs).map(|data| inputs.answered(data))
+    }
+}
+
+/// What runs samples, made once for many batches.
+pub enum Runner<'s> {
+    /// The fast executor.
+    Plan(Plan),
+    /// The reference evaluator, where floats and integers mix.
+    Reference(Graph),
+    /// What was emitted; it is compiled for each batch.
+    Artefact(&'s Artefact),
+}
+
+impl Runner<'_> {
+    /// Runs a batch. Returns the elements of each output, samples one after another.
+    pub fn run(&self, inputs: &Batch, threads: usize) -> Result<Vec<Data>, Diagnostics> {
+        match self {
+            Runner::Plan(plan) => {
+                let data: Vec<&Data> = inputs.data.iter().collect();
+                plan.run_data(&data, inputs.count, threads)
+            }
+            Runner::Reference(graph) => by_reference(graph, inputs),
+            Runner::Artefact(artefact) => artefact.run(inputs),
+        }
     }
 }
 
 /// Runs samples by each op's own evaluation.
-fn by_reference(graph: &Graph, inputs: &Batch) -> Result<Batch, Diagnostics> {
+fn by_reference(graph: &Graph, inputs: &Batch) -> Result<Vec<Data>, Diagnostics> {
     let types: Vec<ElemType> = graph.outputs().iter().map(|o| graph.ty(o.value).elem.clone()).collect();
     let results = (0..inputs.count).map(|s| evaluate(graph, &tensors(graph, inputs, s)));
     let results = results.collect::<Result<Vec<_>, _>>()?;
-    Ok(inputs.answered(samples::joined(&types, &results)))
+    Ok(samples::joined(&types, &results))
 }
 
 /// A directory that `convert` made.

@@ -100,6 +100,22 @@ pub fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
     done
 }
 
+/// Shows on a terminal, as a bar, how many of `total` samples are done: `work` says each time how many more. Elsewhere
+/// nothing is shown.
+pub fn counting<T>(what: &str, total: usize, work: impl FnOnce(&dyn Fn(usize)) -> T) -> T {
+    let bar = bar(what, total);
+    let done = work(&|more| bar.inc(more as u64));
+    bar.finish_and_clear();
+    done
+}
+
+fn bar(what: &str, total: usize) -> ProgressBar {
+    let bar = ProgressBar::new(total as u64);
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos} of {len} samples ({elapsed})");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.with_message(what.to_string())
+}
+
 /// Shows findings on stderr.
 pub fn show(findings: &Diagnostics) {
     for finding in &findings.0 {
@@ -145,6 +161,23 @@ pub fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_counts_samples() {
+        let bar = bar("calibrating", 512);
+        assert_eq!((bar.length(), bar.position(), bar.message().as_str()), (Some(512), 0, "calibrating"));
+        bar.inc(64);
+        assert_eq!(bar.position(), 64);
+        assert_eq!(
+            counting("calibrating", 2, |seen| [1, 1]
+                .map(|n| {
+                    seen(n);
+                    n
+                })
+                .len()),
+            2
+        );
+    }
 
     #[test]
     fn columns_are_aligned() {

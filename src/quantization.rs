@@ -7,7 +7,7 @@
 use crate::classes::classes;
 use crate::cli::{Head, Quantization};
 use crate::model::default_threads;
-use crate::output::{during, fault, show};
+use crate::output::{counting, fault, show};
 use crate::samples::{self, Batch, read_file};
 use std::path::{Path, PathBuf};
 use unfloat_ir::{Data, Diagnostic, Diagnostics, Graph, Location, TensorType};
@@ -93,7 +93,7 @@ impl Request {
         let mut passes = run_pipeline(&mut graph, &calls[..first], &options, &mut warnings)?;
         let stepwise = graph.clone();
         if head == Head::Class {
-            graph = classes(graph)?;
+            graph = classes(graph, &mut warnings)?;
         }
         passes.passes.extend(run_pipeline(&mut graph, &calls[first..], &options, &mut warnings)?.passes);
         Ok(Quantized { graph, stepwise, resolved, passes, warnings })
@@ -111,7 +111,9 @@ impl Request {
         let types = samples::input_types(graph);
         for paths in self.groups(&types) {
             let batch = samples::read(&paths, "input", &types)?;
-            during("calibrating", || calibrator.feed(&batch.data, batch.count, default_threads()))?;
+            counting("calibrating", batch.count, |seen| {
+                calibrator.feed_with(&batch.data, batch.count, default_threads(), seen)
+            })?;
         }
         calibrator.finish()
     }
@@ -125,7 +127,8 @@ impl Request {
         groups
     }
 
-    /// Measures what the quantization costs on the samples of the calibration, or on those in `data` if it is given.
+    /// Measures what the quantization costs, its classes in the graph that ships, on the samples of the calibration, or
+    /// on those in `data` if it is given.
     pub fn cost(
         &self,
         float: &Graph,
@@ -146,14 +149,14 @@ impl Request {
                     .into()),
             };
         }
-        let labels = labels.map(read_labels).transpose()?;
-        let mut meter = Meter::new(float, &quantized.stepwise, &quantized.resolved)?;
+        let labels = labels.map(|path| read_labels(path, number_of_classes(float))).transpose()?;
+        let mut meter = Meter::new(float, &quantized.stepwise, &quantized.graph, &quantized.resolved)?;
         let mut at = 0;
         for paths in groups {
             let batch: Batch = samples::read(&paths, "input", &types)?;
             let own = labels.as_ref().map(|l| l.get(at..).unwrap_or_default());
-            during("comparing with the float model", || {
-                meter.feed(&batch.data, batch.count, own, default_threads())
+            counting("comparing with the float model", batch.count, |seen| {
+                meter.feed_with(&batch.data, batch.count, own, default_threads(), seen)
             })?;
             at += batch.count;
         }
@@ -172,8 +175,14 @@ fn recipe_file(path: &Path) -> Result<Recipe, Diagnostics> {
     file::read(&label, &text)
 }
 
-/// The classes of samples.
-fn read_labels(path: &Path) -> Result<Vec<i64>, Diagnostics> {
+/// How many classes the first output has; nothing where it gives a class itself.
+fn number_of_classes(graph: &Graph) -> Option<usize> {
+    let ty = graph.ty(graph.outputs().first()?.value);
+    ty.elem.is_float().then(|| ty.shape.num_elements())
+}
+
+/// The classes of samples, each of them below the number of classes.
+fn read_labels(path: &Path, classes: Option<usize>) -> Result<Vec<i64>, Diagnostics> {
     let at = || Location::file(path.display().to_string());
     let array =
         unfloat_npy::read_npy(&read_file(path)?).map_err(|e| Diagnostic::error(at(), e.to_string()))?;
@@ -183,11 +192,21 @@ fn read_labels(path: &Path) -> Result<Vec<i64>, Diagnostics> {
         Data::F32(values) => values.iter().map(whole).collect(),
         codes => (0..codes.len()).map(|i| codes.code(i)).collect(),
     };
-    labels.filter(|_| columns == 1 && !array.shape().is_empty()).ok_or_else(|| {
-        Diagnostic::error(
-            at(),
-            format!("labels are one whole number per sample, found an array {}", array.shape()),
-        )
-        .into()
-    })
+    let labels = labels.filter(|_| columns == 1 && !array.shape().is_empty()).ok_or_else(|| {
+        let text = format!("labels are one whole number per sample, found an array {}", array.shape());
+        Diagnostic::error(at(), text)
+    })?;
+    let no_class = |l: &i64| *l < 0 || classes.is_some_and(|n| *l as u64 >= n as u64);
+    if let Some(i) = labels.iter().position(no_class) {
+        let all = labels.iter().filter(|l| no_class(l)).count();
+        let text = format!(
+            "label {i} is {}: the model's classes are 0 to {}",
+            labels[i],
+            classes.unwrap_or(1).max(1) - 1
+        );
+        let help =
+            format!("{all} of {} labels are no class of this model; classes count from 0", labels.len());
+        return Err(Diagnostic::error(at(), text).help(help).into());
+    }
+    Ok(labels)
 }

@@ -31,11 +31,13 @@ fn sources() -> Vec<PathBuf> {
 const CRATES: &[(&str, &[&str])] = &[
     ("ir", &[]),
     ("npy", &["ir"]),
+    ("pickle", &[]),
     ("exec", &["ir"]),
     ("passes", &["ir", "exec"]),
-    ("frontends", &["ir", "npy"]),
+    ("frontends", &["ir", "npy", "pickle"]),
     ("backends", &["ir", "npy"]),
-    ("unfloat", &["ir", "npy", "exec", "passes", "frontends", "backends"]),
+    ("data", &["ir", "npy", "pickle"]),
+    ("unfloat", &["ir", "npy", "pickle", "exec", "passes", "frontends", "backends", "data"]),
 ];
 
 /// The siblings that a manifest names under `[dependencies]`.

@@ -241,3 +241,64 @@ fn the_class_alone_needs_no_softmax() {
     let same = wanted.clone().enumerate().filter(|&(i, w)| class(i) == Some(w)).count();
     assert!(wanted.count() == 1000 && same >= 990, "{same} of 1000 classes are Keras'");
 }
+
+/// The header that a quantized network becomes has no float but at its boundary.
+#[test]
+fn the_emitted_header_computes_in_integers() {
+    let (model, data) = (fixture("fashion_bn.onnx"), fixture("fashion_bn.calibration.npz"));
+    for spec in ["int8", "w4a8"] {
+        let dir = scratch(&format!("no-float-{spec}"));
+        let out = dir.join("out");
+        let args = ["convert", &model, "-o", out.to_str().unwrap(), "--emit", "cpp"];
+        let done = unfloat(&[&args[..], &["--quantize", spec, "--calibrate", &data]].concat());
+        assert!(done.status.success(), "{spec}: {}", stderr(&done));
+        let text = std::fs::read_to_string(out.join("cpp/fashion_bn.hpp")).unwrap();
+        let (inside, boundary) = text.split_once("// ---- The boundary").unwrap();
+        let floats = |text: &str| {
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            words.filter(|w| ["float", "double", "_Float16"].contains(w)).count()
+        };
+        assert_eq!(floats(inside), 0, "{spec}");
+        // The boundary is what UNFLOAT_INTEGERS_ONLY leaves out: all of `run_float`, and nothing behind it.
+        let (boundary, rest) = boundary.rsplit_once("#endif\n\n}").unwrap();
+        assert!(boundary.contains("#if !defined(UNFLOAT_INTEGERS_ONLY)") && floats(boundary) > 0, "{spec}");
+        assert_eq!(floats(rest), 0, "{spec}");
+    }
+}
+
+/// The accuracy that the report gives is that of the graph that was written, and `--max-drop` judges that one: scores in
+/// steps of one half tie, which the class alone, told before that, does not.
+#[test]
+fn accuracy_is_that_of_what_ships() {
+    let dir = scratch("ships");
+    let recipe = dir.join("r.toml");
+    std::fs::write(&recipe, "[[layer]]\nname = 'logits'\naccumulator = 'fixed<10,9>'\n").unwrap();
+    let labels = unfloat_npy::read_npy(&std::fs::read(fixture("fashion_bn.labels.npy")).unwrap()).unwrap();
+    for head in ["scores", "class"] {
+        let options = ["--recipe", recipe.to_str().unwrap(), "--head", head, "--force"];
+        let report = json(&convert_cnn(&dir, &options));
+        let graph = dir.join("out/uir/fashion_bn.uir");
+        let y = dir.join("y.npy");
+        let done = unfloat(&[
+            "run",
+            graph.to_str().unwrap(),
+            "--input",
+            &fixture("fashion_bn.test.npz"),
+            "--output",
+            y.to_str().unwrap(),
+        ]);
+        assert!(done.status.success(), "{head}: {}", stderr(&done));
+        let y = unfloat_npy::read_npy(&std::fs::read(&y).unwrap()).unwrap();
+        let class = |i: usize| match y.as_f32() {
+            Some(scores) => {
+                let scores = &scores[i * 10..(i + 1) * 10];
+                (0..10).rev().max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap() as i64
+            }
+            None => y.data.code(i).unwrap(),
+        };
+        let label = |i: usize| labels.data.code(i).or(labels.as_f32().map(|v| v[i] as i64)).unwrap();
+        let right = (0..1000).filter(|&i| class(i) == label(i)).count() as u64;
+        let cost = &report["certificate"]["quantization"]["cost"];
+        assert_eq!(cost["correct"][1].as_u64(), Some(right), "{head}");
+    }
+}

@@ -52,9 +52,14 @@ pub fn has_integers(graph: &Graph) -> bool {
 /// Splits a compact graph.
 pub fn split(graph: &Graph) -> Result<Core, Diagnostics> {
     let boundary = Boundary::of(graph);
-    let mut found = Diagnostics::new();
+    // A layer that computes on floats explains the quantizers around it, which are no finding of their own then.
+    let (mut found, mut around) = (Diagnostics::new(), Diagnostics::new());
     for (_, node) in graph.live_nodes() {
-        found.extend(fault(graph, &boundary, node));
+        let quantizes = matches!(node.op, Op::Quantize(_) | Op::Dequantize(_)) && !boundary.has(graph, node);
+        (if quantizes { &mut around } else { &mut found }).extend(fault(graph, &boundary, node));
+    }
+    if found.0.is_empty() {
+        found = around;
     }
     for (i, output) in graph.outputs().iter().enumerate() {
         if graph.ty(output.value).elem.is_float() && graph.producer(output.value).is_none() {
@@ -99,15 +104,16 @@ fn fault(graph: &Graph, boundary: &Boundary, node: &Node) -> Option<Diagnostic> 
             "only outputs are dequantized, by a constant scale and zero point, for no other node"
         }
         _ => {
-            "every value between the quantizers must be an integer: convert with --quantize, or see `unfloat audit`"
+            "a recipe keeps it in floats, or there is no integer form of it: `unfloat audit` says what would give it one; \
+             --emit uir, qcdq and qonnx take models that are partly floats"
         }
     };
     if !whole(node.output) {
-        return Some(error(format!("makes {} in an integer graph", graph.ty(node.output))).help(help));
+        return Some(error(format!("computes {} between integers", graph.ty(node.output))).help(help));
     }
     let operand = node.inputs.iter().find(|&&v| !whole(v))?;
     let (ty, from) = (graph.ty(*operand), &graph.value(*operand).name);
-    Some(error(format!("takes `{from}`, {ty}, in an integer graph")).help(help))
+    Some(error(format!("takes `{from}`, {ty}, between integers")).help(help))
 }
 
 /// Cuts the boundary off a graph that has no faults.

@@ -11,22 +11,30 @@
 //! | [`core`] | what of a graph is integers, and what stands around it |
 //! | [`cpp`] | header-only C++17 |
 //! | [`onnx`] | ONNX with quantizers: QCDQ and QONNX |
+//! | [`parameters`] | parameters as data: what all formats share, and their registry |
+//! | [`mat`], [`txt`], [`npy`], [`memory`] | formats of parameters |
 //!
-//! To add a backend: a folder here that implements [`Backend`], and a line in [`backend::ALL`].
+//! To add a backend: a folder here that implements [`Backend`], and a line in [`backend::ALL`]. To add a format of
+//! parameters: a folder here with its [`parameters::Format`], and a line in [`parameters::ALL`].
 #![forbid(unsafe_code)]
 
 pub mod backend;
 pub mod core;
 pub mod cpp;
 pub mod manifest;
+pub mod mat;
+pub mod memory;
 pub mod namer;
+pub mod npy;
 pub mod onnx;
 pub mod outdir;
+pub mod parameters;
 pub mod process;
 pub mod scratch;
+pub mod txt;
 
 mod install;
 
 pub use backend::{Backend, BackendInfo, OptionInfo, Options};
-pub use manifest::{Manifest, Port};
+pub use manifest::{Manifest, ParameterEntry, Port};
 pub use outdir::{File, OutDir};

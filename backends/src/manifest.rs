@@ -22,9 +22,11 @@ pub struct Manifest {
     pub version: String,
     /// The model's name in emitted code.
     pub name: String,
-    /// The hash of the graph's text form, constants included.
+    /// The hash of the graph's text form, constants included; nothing where there is no graph.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub graph_sha256: String,
-    /// The stage of the graph.
+    /// The stage of the graph; nothing where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stage: String,
     /// The model's inputs, in its order.
     pub inputs: Vec<Port>,
@@ -32,6 +34,12 @@ pub struct Manifest {
     pub outputs: Vec<Port>,
     /// The backends that wrote files, with their options.
     pub backends: BTreeMap<String, BTreeMap<String, String>>,
+    /// The formats in which parameters were written, each in a folder of its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formats: Vec<String>,
+    /// The parameters in these folders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<ParameterEntry>,
     /// Every file but this one, by path.
     pub files: Vec<Entry>,
 }
@@ -68,6 +76,24 @@ impl Port {
     }
 }
 
+/// A parameter that was written as data.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ParameterEntry {
+    /// Its true name, in the checkpoint or the graph.
+    pub key: String,
+    /// The extents.
+    pub shape: Vec<usize>,
+    /// The name of each axis; `_` where the source does not say.
+    pub layout: String,
+    /// The type of one element.
+    #[serde(rename = "type")]
+    pub elem: String,
+    /// What its file is called in the folder of each format, without the extension.
+    pub file: String,
+    /// What it is called in a file that holds all parameters.
+    pub variable: String,
+}
+
 /// A file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Entry {
@@ -101,7 +127,19 @@ impl Manifest {
             inputs,
             outputs,
             backends: BTreeMap::new(),
+            formats: Vec::new(),
+            parameters: Vec::new(),
             files: Vec::new(),
+        }
+    }
+
+    /// A manifest of tensors without a graph, with no files yet.
+    pub fn of_tensors(name: &str) -> Self {
+        Self {
+            name: name.to_string(),
+            graph_sha256: String::new(),
+            stage: String::new(),
+            ..Self::new(&Graph::new(""))
         }
     }
 

@@ -12,7 +12,7 @@ use unfloat_backends::cpp::Cpp;
 use unfloat_backends::process::{self, TempDir};
 use unfloat_backends::{Backend, Manifest, Options, OutDir};
 use unfloat_exec::reference;
-use unfloat_ir::ops::{Conv, Dense, Dequantize, Gather, MaxPool, Reduce, ReduceFn, Unary, Window};
+use unfloat_ir::ops::{Conv, Dense, Dequantize, Gather, Lookup, MaxPool, Reduce, ReduceFn, Unary, Window};
 use unfloat_ir::{ElemType, IntType, Rounding};
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -222,6 +222,61 @@ int elsewhere(const std::uint8_t* in) noexcept {
     }
 }
 
+/// A caller may give any number of a port's word: those that its type does not have count as the nearest that it has,
+/// and no table is read beyond its ends.
+#[test]
+fn codes_beyond_a_port_are_cut() {
+    let mut net = Ints::new("ports");
+    let u8s = |n: i64| (1..=n).map(|i| i * 3).collect::<Vec<_>>();
+    for (elem, entries) in [
+        (ElemType::signed(4), 16),
+        (ElemType::Int(IntType::unsigned(3)), 8),
+        (ElemType::Bipolar, 3),
+        (ElemType::signed(12), 4096),
+        (ElemType::signed(8), 256),
+    ] {
+        let x = net.input(elem, &[2], "c");
+        let table = net.constant(ElemType::Int(IntType::unsigned(14)), &[entries as usize], u8s(entries));
+        net.output(Lookup, &[x, table], "y");
+    }
+    let temp = TempDir::new().unwrap();
+    let out = emit(&net.graph, &[]);
+    let header = text(&out, "cpp/ports.hpp");
+    for (range, times) in [("-8 to 7", 1), ("0 to 7", 1), ("-2048 to 2047", 1), ("-128 to 127", 0)] {
+        let line = format!("// Its codes are {range}; others count as the nearest of these.");
+        assert_eq!(header.matches(&line).count(), times, "{range}");
+    }
+    out.write_to(&temp.join("out"), Manifest::new(&net.graph), false).unwrap();
+    let main = "
+#include \"ports.hpp\"
+int main() {
+  const ports::in_t_0 a[2] = {127, -128};
+  const ports::in_t_1 b[2] = {255, 5};
+  const ports::in_t_2 c[2] = {-128, 127};
+  const ports::in_t_3 d[2] = {-32768, 32767};
+  const ports::in_t_4 e[2] = {-128, 127};
+  ports::out_t_0 v[2]; ports::out_t_1 w[2]; ports::out_t_2 x[2]; ports::out_t_3 y[2]; ports::out_t_4 z[2];
+  ports::run(a, b, c, d, e, v, w, x, y, z);
+  return v[0] == 48 && v[1] == 3 && w[0] == 24 && w[1] == 18 && x[0] == 3 && x[1] == 9 && y[0] == 3 && y[1] == 12288 &&
+         z[0] == 3 && z[1] == 768 ? 0 : 1;
+}
+";
+    fs::write(temp.join("main.cpp"), main).unwrap();
+    for compiler in compilers(&["-O2"]) {
+        let program = temp.join("program");
+        must(
+            Command::new(&compiler.program)
+                .args(&compiler.arguments)
+                .arg("-I")
+                .arg(temp.join("out/cpp"))
+                .arg("-o")
+                .arg(&program)
+                .arg(temp.join("main.cpp")),
+        );
+        must(&mut Command::new(&program));
+    }
+}
+
 /// The tutorial's function, from C and from C++, against a table that NumPy made with its formula.
 #[test]
 fn quantize_int8_in_float() {
@@ -308,14 +363,23 @@ fn everything_unsupported_is_said_at_once() {
     let check = |net: &Ints| Cpp.check(&net.graph, &Options::defaults(Cpp.info())).unwrap_err().to_string();
     let errors = check(&net);
     for part in [
-        "layer float_again: `float_again` (dequantize): makes f32[4,6] wc in an integer graph",
-        "layer tanh: `tanh` (tanh): makes f32[4,6] wc in an integer graph",
-        "only outputs are dequantized",
+        "layer tanh: `tanh` (tanh): computes f32[4,6] wc between integers",
+        "`unfloat audit` says what would give it one",
         "`infinite` (dequantize): its scale or zero point is no finite number",
         "`raw`, is a float input",
     ] {
         assert!(errors.contains(part), "{part}: {errors}");
     }
+    assert!(!errors.contains("float_again"), "the layer behind says it all: {errors}");
+
+    let mut net = Ints::new("again");
+    let x = net.quantized(&[4, 6], "wc", U8);
+    let (scale, zero) = (net.floats(&[], vec![0.5]), net.floats(&[], vec![0.0]));
+    let float = net.node(Dequantize, &[x, scale, zero], "float_again");
+    net.graph.add_output("float", float);
+    let op = net.graph.producer(x).unwrap().1.op.clone();
+    net.output(op, &[float, scale, zero], "codes_again");
+    assert!(check(&net).contains("only outputs are dequantized"), "{}", check(&net));
 
     let mut net = Ints::new("computed");
     let x = net.quantized(&[4, 6], "wc", U8);

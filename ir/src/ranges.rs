@@ -8,7 +8,7 @@
 use crate::accumulator;
 use crate::arena::Handle;
 use crate::graph::{Def, Graph, Node, ValueId};
-use crate::ops::{Binary, Op, PadMode, ReduceFn, Unary};
+use crate::ops::{Binary, Bitwise, Op, PadMode, Reduce, ReduceFn, Unary};
 use crate::tensor::Tensor;
 use crate::types::{ElemType, IntType};
 
@@ -51,16 +51,79 @@ impl Ranges {
         self.of_value(value).and_then(accumulator::narrowest)
     }
 
-    /// What a node's result can be, before the type has its say; nothing where that is all that is known.
-    fn node(&self, graph: &Graph, node: &Node) -> Option<Range> {
-        let operand = |i: usize| node.inputs.get(i).and_then(|&v| self.of_value(v));
+    /// Whether a node's arithmetic may have a true result that its type does not hold, so that only the low bits of it
+    /// stay. Functions that low bits define (casts, logic of bits), and requantizers that say that they wrap, do not
+    /// count.
+    pub fn may_wrap(&self, graph: &Graph, node: &Node) -> bool {
         let elem = &graph.ty(node.output).elem;
+        let reaches = |range: Option<Range>| range.is_none_or(|r| fitting(r, elem).is_none());
+        match &node.op {
+            _ if !elem.is_integer() => false,
+            // Their type holds every sum that operands of their types can have, as far as 64 bits do.
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) | Op::MatMul(_) => {
+                let widest = of_type(elem) == of_type(&ElemType::signed(64));
+                widest && reaches(self.exact(graph, node))
+            }
+            Op::Unary(Unary::Neg | Unary::Abs)
+            | Op::Binary(
+                Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Pow | Binary::Prelu,
+            )
+            | Op::Bitwise(Bitwise::ShiftLeft)
+            | Op::Reduce(Reduce { f: ReduceFn::Sum | ReduceFn::Prod | ReduceFn::SumSquare, .. }) => {
+                reaches(self.exact(graph, node))
+            }
+            _ => false,
+        }
+    }
+
+    /// What the true result of arithmetic can be, whatever its type; nothing where that is not understood.
+    fn exact(&self, graph: &Graph, node: &Node) -> Option<Range> {
+        let operand = |i: usize| node.inputs.get(i).and_then(|&v| self.of_value(v));
         match &node.op {
             Op::Conv(_) | Op::Dense(_) | Op::MatMul(_) => {
                 let (lo, hi) = operand(0)?;
                 let codes = [(i64::try_from(lo).ok()?, i64::try_from(hi).ok()?)];
                 accumulator::of_node(graph, node, Some(&codes)).ok().map(|r| r.hull())
             }
+            Op::Cast(_) => operand(0),
+            Op::Unary(f) => unary(*f, operand(0)?),
+            Op::Binary(f) => binary(*f, operand(0)?, operand(1)?),
+            Op::Bitwise(Bitwise::ShiftLeft) => {
+                let (least, most) = operand(1).filter(|by| by.0 >= 0 && by.1 < 63)?;
+                binary(Binary::Mul, operand(0)?, (1 << least, 1 << most))
+            }
+            Op::Reduce(r) => {
+                let (lo, hi) = operand(0)?;
+                let ty = graph.ty(node.inputs[0]);
+                let n: i128 = r.axes.iter().map(|&a| ty.shape[a] as i128).product();
+                let most = lo.abs().max(hi.abs());
+                match r.f {
+                    ReduceFn::Max | ReduceFn::Min if n > 0 => Some((lo, hi)),
+                    ReduceFn::Sum => Some((lo.checked_mul(n)?, hi.checked_mul(n)?)),
+                    ReduceFn::SumSquare => Some((0, most.checked_mul(most)?.checked_mul(n)?)),
+                    ReduceFn::Prod => {
+                        let product = most.checked_pow(u32::try_from(n).ok()?)?;
+                        Some((if lo < 0 { -product } else { 0 }, product))
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// What a node's result can be, before the type has its say; nothing where that is all that is known.
+    fn node(&self, graph: &Graph, node: &Node) -> Option<Range> {
+        let operand = |i: usize| node.inputs.get(i).and_then(|&v| self.of_value(v));
+        match &node.op {
+            Op::Conv(_)
+            | Op::Dense(_)
+            | Op::MatMul(_)
+            | Op::Cast(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Bitwise(_)
+            | Op::Reduce(_) => fitting(self.exact(graph, node)?, &graph.ty(node.output).elem),
             Op::MaxPool(_)
             | Op::Reshape(_)
             | Op::Transpose(_)
@@ -88,19 +151,6 @@ impl Ranges {
             Op::Lookup(_) => {
                 looked_up(operand(0)?, &graph.ty(node.inputs[0]).elem, graph.const_of(node.inputs[1])?)
             }
-            Op::Cast(_) => fitting(operand(0)?, elem),
-            Op::Unary(f) => fitting(unary(*f, operand(0)?)?, elem),
-            Op::Binary(f) => fitting(binary(*f, operand(0)?, operand(1)?)?, elem),
-            Op::Reduce(r) => {
-                let (lo, hi) = operand(0)?;
-                let ty = graph.ty(node.inputs[0]);
-                let n: i128 = r.axes.iter().map(|&a| ty.shape[a] as i128).product();
-                match r.f {
-                    ReduceFn::Max | ReduceFn::Min if n > 0 => Some((lo, hi)),
-                    ReduceFn::Sum => fitting((lo.checked_mul(n)?, hi.checked_mul(n)?), elem),
-                    _ => None,
-                }
-            }
             Op::ArgReduce(a) => {
                 let n = graph.ty(node.inputs[0]).shape[a.axis] as i128;
                 Some((0, (n - 1).max(0)))
@@ -122,7 +172,8 @@ fn hull(a: Range, b: Range) -> Range {
     (a.0.min(b.0), a.1.max(b.1))
 }
 
-/// The part of a range that a type has. What lies outside altogether wraps, so it may be anything.
+/// The part of a range that a type has, for what saturates and what never leaves it; what lies outside altogether may be
+/// anything.
 fn meet(range: Range, all: Range) -> Range {
     if range.0 > all.1 || range.1 < all.0 { all } else { (range.0.max(all.0), range.1.min(all.1)) }
 }
@@ -211,6 +262,13 @@ fn binary(f: Binary, a: Range, b: Range) -> Option<Range> {
         Binary::Min => Some((a.0.min(b.0), a.1.min(b.1))),
         // Truncation toward 0 is monotone in the dividend, and in the divisor on either side of 0.
         Binary::Div if b.0 > 0 || b.1 < 0 => corners(i128::checked_div),
+        // What is divided by 0 gives 0; by -1, its negative.
+        Binary::Div => {
+            let most = a.0.abs().max(a.1.abs());
+            Some((-most, most))
+        }
+        // Itself from 0 on, a product below.
+        Binary::Prelu => Some(hull(a, corners(i128::checked_mul)?)),
         _ => None,
     }
 }

@@ -109,3 +109,58 @@ fn padding_and_narrow_inputs_count() {
     assert_eq!(net.range(y), (-6, 30));
     assert_eq!(Ranges::of(&net.0).int(y), Some(IntType::signed(6)));
 }
+
+/// A sum that wraps is not what is left of its range in the type.
+#[test]
+fn sums_beyond_64_bits_may_be_anything() {
+    let (mut net, x) = Net::new(ElemType::Int(IntType::unsigned(40)), &[2]);
+    let w = net.constant(ElemType::Int(IntType::unsigned(41)), &[1, 2], &[1 << 40, 1 << 40]);
+    let y = net.node(Dense, &[x, w]);
+    assert_eq!(net.range(y), (i64::MIN.into(), i64::MAX.into()));
+    let r = net.node(Unary::Relu, &[y]);
+    assert_eq!(net.range(r), (0, i64::MAX.into()));
+    let small = net.constant(ElemType::Int(IntType::unsigned(41)), &[1, 2], &[1, 2]);
+    let z = net.node(Dense, &[x, small]);
+    assert_eq!(net.range(z), (0, 3 * ((1 << 40) - 1)));
+}
+
+/// Every pair of 3-bit operands: what may wrap is told, and what is not told never does.
+#[test]
+fn what_wraps_is_told() {
+    let elem = ElemType::signed(3);
+    for f in [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Prelu, Binary::Max, Binary::Mod] {
+        for lo in -4..4i64 {
+            for hi in lo..4 {
+                let (mut net, x) = Net::new(elem.clone(), &[1]);
+                let a = net.node(Unary::Clip { lo: lo as f32, hi: hi as f32 }, &[x]);
+                let b = net.node(Unary::Clip { lo: -2.0, hi: 1.0 }, &[x]);
+                let y = net.node(f, &[a, b]);
+                let (_, node) = net.0.producer(y).unwrap();
+                let may = Ranges::of(&net.0).may_wrap(&net.0, node);
+                let pairs = (lo..=hi).flat_map(|a| (-2..=1).map(move |b| f.apply_int(a, b)));
+                let wraps = pairs.clone().any(|y| !(-4..4).contains(&y));
+                assert!(may || !wraps, "{f:?} of {lo}..={hi} wraps");
+                let (least, most) = net.range(y);
+                assert!(wraps || pairs.clone().all(|y| least <= y.into() && most >= y.into()), "{f:?}");
+                if matches!(f, Binary::Add | Binary::Sub | Binary::Mul) {
+                    assert_eq!(may, wraps, "{f:?} of {lo}..={hi}");
+                }
+            }
+        }
+    }
+    let (mut net, x) = Net::new(ElemType::signed(4), &[3]);
+    for (f, hi, may) in [
+        (ReduceFn::Sum, 2.0, false),
+        (ReduceFn::Sum, 3.0, true),
+        (ReduceFn::SumSquare, 1.0, false),
+        (ReduceFn::SumSquare, 2.0, true),
+        (ReduceFn::Prod, 1.0, false),
+        (ReduceFn::Prod, 2.0, true),
+        (ReduceFn::Max, 7.0, false),
+    ] {
+        let clipped = net.node(Unary::Clip { lo: -1.0, hi }, &[x]);
+        let y = net.node(Reduce { f, axes: vec![0], keep: false }, &[clipped]);
+        let (_, node) = net.0.producer(y).unwrap();
+        assert_eq!(Ranges::of(&net.0).may_wrap(&net.0, node), may, "{f:?} up to {hi}");
+    }
+}

@@ -2,8 +2,9 @@
 //!
 //! In: any graph. Out: every node that computes on floats, other than the boundary (a quantizer that reads an input of the
 //! graph with constant scale, and a dequantization that an output shows), and what is not what hardware takes it for: zero
-//! padding on a map of ±1, accumulators of which 64 bits do not hold every sum, scales that are computed at run time. Each
-//! finding says which layer it came from, and what would remove it. Refuses nothing.
+//! padding on a map of ±1, arithmetic whose true result its type may not hold (sums beyond 64 bits, additions, products and
+//! reductions that may wrap; [`Ranges::may_wrap`]), scales that are computed at run time. Each finding says which layer it
+//! came from, and what would remove it. Refuses nothing.
 
 use serde::Serialize;
 use unfloat_ir::arena::Handle;
@@ -28,8 +29,13 @@ pub struct Finding {
 
 /// All places, in the order of the nodes.
 pub fn audit(graph: &Graph) -> Vec<Finding> {
-    let work =
-        Audit { graph, boundary: Boundary::of(graph), ranges: Ranges::of(graph), fed: fed_by_codes(graph) };
+    let work = Audit {
+        graph,
+        boundary: Boundary::of(graph),
+        ranges: Ranges::of(graph),
+        fed: fed_by_codes(graph),
+        layered: behind_layers(graph),
+    };
     graph.live_nodes().filter_map(|(_, node)| work.node(node)).chain(work.ports()).collect()
 }
 
@@ -53,11 +59,22 @@ fn fed_by_codes(graph: &Graph) -> Vec<bool> {
     fed
 }
 
+/// For each value, whether it depends on a layer with weights; else it is an input, changed.
+fn behind_layers(graph: &Graph) -> Vec<bool> {
+    let mut behind = vec![false; graph.num_values()];
+    for (_, node) in graph.live_nodes() {
+        let layer = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) | Op::MatMul(_));
+        behind[node.output.index()] = layer || node.inputs.iter().any(|v| behind[v.index()]);
+    }
+    behind
+}
+
 struct Audit<'g> {
     graph: &'g Graph,
     boundary: Boundary,
     ranges: Ranges,
     fed: Vec<bool>,
+    layered: Vec<bool>,
 }
 
 impl Audit<'_> {
@@ -117,7 +134,7 @@ impl Audit<'_> {
                 "a softmax in floats".into(),
                 "quantize its operand: pass `integerize` then makes a table and a division of it",
             ),
-            _ if input.is_some_and(|v| !fed(v)) => self.finding(
+            _ if input.is_some_and(|v| !fed(v) && !self.layered[v.index()]) => self.finding(
                 node,
                 "the input is changed in floats".into(),
                 "let the network read what the sensor gives, and quantize that",
@@ -137,18 +154,16 @@ impl Audit<'_> {
                 "pad with -1 or +1 in training, or keep it: the sums are exact with a third value",
             );
         }
-        let sums = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) | Op::MatMul(_));
-        let all = graph.ty(node.output).elem.code_range();
-        let whole = all.is_some_and(|(lo, hi)| (lo, hi) == (i64::MIN, i64::MAX));
-        let range = self.ranges.of_value(node.output);
-        if sums && whole && range == all.map(|(lo, hi)| (lo.into(), hi.into())) {
-            return self.finding(
-                node,
-                "sums that 64 bits may not hold".into(),
-                "use narrower types for its operands",
-            );
+        if !self.ranges.may_wrap(graph, node) {
+            return None;
         }
-        None
+        let elem = &graph.ty(node.output).elem;
+        if matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) | Op::MatMul(_)) {
+            let what = "sums that 64 bits may not hold".into();
+            return self.finding(node, what, "use narrower types for its operands");
+        }
+        let what = format!("results that {elem} may not hold: of those only the low bits stay");
+        self.finding(node, what, "cast its operands to a wider type first, or clamp them")
     }
 
     /// Outputs that show floats which no node makes of codes.
@@ -171,3 +186,46 @@ impl Audit<'_> {
 
 const QUANTIZE: &str = "give it a quantizer: --quantize, a recipe, or quantization-aware training";
 const INTEGERIZE: &str = "run pass `integerize`; where it leaves this, the layer in front has a float weight or no quantized input";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values of a graph that have a finding.
+    fn found(text: &str) -> Vec<String> {
+        let text = format!("uir 1\ngraph \"g\" folded\n{text}");
+        audit(&unfloat_ir::text::parse(&text, "g.uir", &mut |_| None).unwrap())
+            .into_iter()
+            .map(|f| f.value)
+            .collect()
+    }
+
+    #[test]
+    fn sums_beyond_64_bits_are_named() {
+        let dense = |w: &str| {
+            let weights = format!("const %w : u41[1,2] oi = [{w}, {w}]");
+            found(&format!("input %x : u40[2] c\n{weights}\n%y = dense %x, %w : i64[1] c\noutput \"y\" %y\n"))
+        };
+        assert_eq!(dense("1099511627776"), ["y"]);
+        // The type is as wide, but these weights never get there.
+        assert_eq!(dense("1024"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn arithmetic_that_may_wrap_is_named() {
+        let text = "input %x : i8[1000] c\n\
+                    input %z : i8[1000] c\n\
+                    %sum = reduce_sum %x {axes=[0], keep=true} : i8[1] c\n\
+                    %product = mul %x, %z : i8[1000] c\n\
+                    %negative = neg %x : i8[1000] c\n\
+                    %greater = max %x, %z : i8[1000] c\n\
+                    %a = cast %x {to=i16} : i16[1000] c\n\
+                    %b = cast %z {to=i16} : i16[1000] c\n\
+                    %wide = mul %a, %b : i16[1000] c\n\
+                    %positive = neg %a : i16[1000] c\n\
+                    %low = cast %wide {to=i8} : i8[1000] c\n";
+        let names = ["sum", "product", "negative", "greater", "positive", "low"];
+        let outputs: String = names.iter().map(|n| format!("output \"{n}\" %{n}\n")).collect();
+        assert_eq!(found(&format!("{text}{outputs}")), ["sum", "product", "negative"]);
+    }
+}

@@ -67,7 +67,9 @@ fn resolved(graph: &Graph, recipe: &Recipe, cuts: &[usize], threads: usize) -> R
             }
         };
         let part: Vec<Data> = graph.inputs().iter().zip(&all).map(part).collect();
-        calibrator.feed(&part, n, threads).unwrap();
+        let seen = std::cell::Cell::new(0);
+        calibrator.feed_with(&part, n, threads, |more| seen.set(seen.get() + more)).unwrap();
+        assert_eq!(seen.get(), if calibrator.needs_data() { n } else { 0 });
         at += n;
     }
     calibrator.finish().unwrap_or_else(|e| panic!("{e}"))

@@ -12,11 +12,13 @@ use crate::samples::{self, Batch};
 use crate::{report, uir};
 use serde_json::{Value, json};
 use std::path::Path;
+use unfloat_backends::parameters::{self, Format, Set};
 use unfloat_backends::process::TempDir;
 use unfloat_backends::{Backend, Manifest, Options, OutDir, backend, namer};
 use unfloat_ir::{Diagnostic, Diagnostics, Graph};
 use unfloat_passes::analysis::memory;
-use unfloat_passes::calibrate::report::Cost;
+use unfloat_passes::calibrate::concerns;
+use unfloat_passes::calibrate::report::{Cost, weight_costs};
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
 use unfloat_passes::report::Report;
 
@@ -37,7 +39,7 @@ pub fn run(args: &Convert) -> CommandResult {
     let quantization = match &request {
         None => {
             if args.head == Head::Class {
-                graph = classes(graph)?;
+                graph = classes(graph, &mut warnings)?;
             }
             quantizers = graph.clone();
             // What a source quantized becomes integers; there is nothing to do in a float model.
@@ -53,12 +55,16 @@ pub fn run(args: &Convert) -> CommandResult {
             graph = quantization.quantized.graph.clone();
             // The class is taken in front of the last quantizer, as in the graph of integers.
             quantizers = match args.head {
-                Head::Class => classes(quantization.quantized.stepwise.clone())?,
+                // Its warnings are those of the graph of integers.
+                Head::Class => classes(quantization.quantized.stepwise.clone(), &mut Diagnostics::new())?,
                 _ => quantization.quantized.stepwise.clone(),
             };
             Some(quantization)
         }
     };
+    if let Some(quantization) = &quantization {
+        warnings.extend(quantization.concerns.0.iter().cloned());
+    }
     show(&warnings);
     report::describe(&passes).iter().for_each(|line| note(line));
     report::folds(&passes).iter().for_each(|table| note(table.trim_end()));
@@ -109,6 +115,8 @@ pub fn run(args: &Convert) -> CommandResult {
 struct Quantization {
     quantized: Quantized,
     cost: Option<Cost>,
+    /// What its user should look at.
+    concerns: Diagnostics,
 }
 
 impl Quantization {
@@ -142,12 +150,21 @@ fn quantize(
         )
         .into());
     }
-    Ok(Quantization { quantized, cost })
+    let concerns = match &cost {
+        Some(cost) => concerns::of_cost(cost),
+        None => {
+            let mut found = concerns::of_weights(&weight_costs(&float, &quantized.resolved));
+            found.push(concerns::of_nothing());
+            found
+        }
+    };
+    Ok(Quantization { quantized, cost, concerns })
 }
 
 /// One thing to emit.
 enum Emitter {
     Backend(&'static dyn Backend),
+    Parameters(&'static Format),
     Uir,
 }
 
@@ -163,9 +180,13 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
         seen.push(name);
         match (name, backend::find(name)) {
             ("uir", _) => emitters.push(Emitter::Uir),
+            (_, Err(_)) if let Some(format) = parameters::find(name) => {
+                emitters.push(Emitter::Parameters(format));
+            }
             (_, Ok(backend)) => emitters.push(Emitter::Backend(backend)),
             (_, Err(e)) => {
-                let help = format!("{}, uir", e.help);
+                let formats: Vec<&str> = parameters::ALL.iter().map(|f| f.name).collect();
+                let help = format!("{}, uir; formats of parameters: {}", e.help, formats.join(", "));
                 found.push(Diagnostic { help, ..e });
             }
         }
@@ -205,13 +226,17 @@ fn emit(graph: &Graph, quantizers: &Graph, emitters: &[Emitter]) -> Result<(OutD
     let mut manifest = Manifest::new(graph);
     let mut found = Diagnostics::new();
     let source = |backend: &dyn Backend| if backend.wants_quantizers() { quantizers } else { graph };
+    let wants_parameters = emitters.iter().any(|e| matches!(e, Emitter::Parameters(_)));
+    let set = wants_parameters.then(|| Set::new(&graph.name, parameters::of_graph(graph))).transpose()?;
     for emitter in emitters {
-        if let Emitter::Backend(backend) = emitter {
-            let options = Options::defaults(backend.info());
-            if let Err(faults) = backend.check(source(*backend), &options) {
-                found.extend(faults);
+        let checked = match (emitter, &set) {
+            (Emitter::Backend(backend), _) => {
+                backend.check(source(*backend), &Options::defaults(backend.info()))
             }
-        }
+            (Emitter::Parameters(format), Some(set)) => set.check(format),
+            _ => Ok(()),
+        };
+        found.extend(checked.err().into_iter().flatten());
     }
     found.into_result(())?;
     for emitter in emitters {
@@ -220,6 +245,11 @@ fn emit(graph: &Graph, quantizers: &Graph, emitters: &[Emitter]) -> Result<(OutD
                 let options = Options::defaults(backend.info());
                 backend.emit(source(*backend), &options, &mut out)?;
                 manifest.backend(backend.info().name, &options);
+            }
+            Emitter::Parameters(format) => {
+                if let Some(set) = &set {
+                    set.emit(format, &mut out, &mut manifest)?;
+                }
             }
             Emitter::Uir => {
                 let (text, archive) = uir::to_bytes(graph)?;

@@ -9,6 +9,7 @@ use crate::quantization::Request;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use unfloat_backends::parameters;
 use unfloat_frontends::pytorch::{Entry, Unreadable};
 use unfloat_ir::arena::Handle;
 use unfloat_ir::attrs::AttrWriter;
@@ -268,8 +269,7 @@ fn one_tensor(name: &str, tensor: &Tensor, args: &Inspect) -> CommandResult {
         }))?;
         return Ok(Outcome::Done);
     }
-    let dims: Vec<String> = tensor.ty.shape.iter().map(usize::to_string).collect();
-    let mut out = format!("{},({})\n", escaped(name), dims.join(", "));
+    let mut out = parameters::line(name, tensor.shape().dims()) + "\n";
     for i in 0..tensor.len() {
         let _ = match &tensor.data {
             Data::F32(v) => writeln!(out, "{:?}", v[i]),

@@ -2,6 +2,9 @@
 
 pub mod audit;
 pub mod convert;
+pub mod data;
+pub mod eval;
+pub mod export;
 pub mod inspect;
 pub mod meta;
 pub mod opt;

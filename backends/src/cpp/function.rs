@@ -22,14 +22,7 @@ pub fn unary(f: Unary) -> (&'static str, String) {
     let body = match f {
         Unary::Relu => "return x < 0.0f ? 0.0f : x;".to_string(),
         Unary::LeakyRelu { alpha } => format!("return x >= 0.0f ? x : {} * x;", l(alpha)),
-        Unary::BoundedRelu { max, slope, threshold } => format!(
-            "return x >= {} ? {} : x >= {} ? x : {} * (x - {});",
-            l(max),
-            l(max),
-            l(threshold),
-            l(slope),
-            l(threshold)
-        ),
+        Unary::BoundedRelu { max, slope, threshold } => bounded_relu(max, slope, threshold),
         Unary::ThresholdedRelu { theta } => format!("return x <= {} ? 0.0f : x;", l(theta)),
         Unary::Clip { lo, hi } => {
             format!("return x < {} ? {} : x > {} ? {} : x;", l(lo), l(lo), l(hi), l(hi))
@@ -77,13 +70,7 @@ pub fn unary(f: Unary) -> (&'static str, String) {
         Unary::SparsePlus => {
             "return x <= -1.0f ? 0.0f : x >= 1.0f ? x : 0.25f * (x + 1.0f) * (x + 1.0f);".to_string()
         }
-        Unary::SoftShrink { lambda } => format!(
-            "return x > {} ? x - {} : x < {} ? x + {} : 0.0f * x;",
-            l(lambda),
-            l(lambda),
-            l(-lambda),
-            l(lambda)
-        ),
+        Unary::SoftShrink { lambda } => soft_shrink(lambda),
         Unary::HardShrink { lambda } => format!("return std::fabs(x) <= {} ? 0.0f : x;", l(lambda)),
         Unary::Exp => "return std::exp(x);".to_string(),
         Unary::Log => "return std::log(x);".to_string(),
@@ -101,6 +88,16 @@ pub fn unary(f: Unary) -> (&'static str, String) {
         Unary::Sign => "return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x == 0.0f ? 0.0f : x;".to_string(),
     };
     (f.name(), body)
+}
+
+fn bounded_relu(max: f32, slope: f32, threshold: f32) -> String {
+    let [max, slope, threshold] = [max, slope, threshold].map(literal);
+    format!("return x >= {max} ? {max} : x >= {threshold} ? x : {slope} * (x - {threshold});")
+}
+
+fn soft_shrink(lambda: f32) -> String {
+    let [more, less] = [lambda, -lambda].map(literal);
+    format!("return x > {more} ? x - {more} : x < {less} ? x + {more} : 0.0f * x;")
 }
 
 /// The name of a function and the body of its `apply(float a, float b)`.

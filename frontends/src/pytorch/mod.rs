@@ -11,8 +11,7 @@
 //! | `torch`, `archive`, `legacy` | files of `torch.save` and `torch.jit.save`, zipped or not |
 //! | `safetensors`, `arrays` | files of safetensors and NumPy |
 //! | [`arch`] | what is computed with the tensors: a TOML file to a graph |
-//! | `pickle` | pickles to inert records |
-//! | `walk`, `find` | which of a pickle's records are the model's tensors |
+//! | `walk`, `find` | which of a pickle's records ([`unfloat_pickle`]) are the model's tensors |
 //! | `rebuild`, `numpy` | records to views of bytes |
 //! | `view`, `element`, `assemble` | views to tensors |
 //! | `reading`, `limit` | what a file's readers share: findings, what may be allocated |
@@ -26,7 +25,6 @@ mod find;
 mod legacy;
 mod limit;
 mod numpy;
-mod pickle;
 mod problem;
 mod reading;
 mod rebuild;
@@ -44,6 +42,7 @@ use unfloat_ir::{Diagnostic, Diagnostics, Severity};
 use crate::onnx::{ReadSeek, Siblings};
 use archive::Archive;
 use reading::Reading;
+use unfloat_pickle as pickle;
 
 pub use state::{Entry, StateDict, Unreadable};
 

@@ -239,30 +239,11 @@ impl Unary {
             Unary::Clip { lo, hi } => x.max(f64::from(lo)).min(f64::from(hi)),
             Unary::Neg => -x,
             Unary::Abs => x.abs(),
-            Unary::LeakyRelu { alpha } => {
-                if x >= 0.0 {
-                    x
-                } else {
-                    f64::from(alpha) * x
-                }
-            }
+            Unary::LeakyRelu { alpha } => leaky_relu(x, alpha.into()),
             Unary::BoundedRelu { max, slope, threshold } => {
-                let (max, threshold) = (f64::from(max), f64::from(threshold));
-                if x >= max {
-                    max
-                } else if x >= threshold {
-                    x
-                } else {
-                    f64::from(slope) * (x - threshold)
-                }
+                bounded_relu(x, max.into(), slope.into(), threshold.into())
             }
-            Unary::ThresholdedRelu { theta } => {
-                if x > f64::from(theta) || x.is_nan() {
-                    x
-                } else {
-                    0.0
-                }
-            }
+            Unary::ThresholdedRelu { theta } => thresholded_relu(x, theta.into()),
             Unary::Sigmoid => sigmoid(x),
             Unary::HardSigmoid { alpha, beta } => hard_sigmoid(x, f64::from(alpha), f64::from(beta)),
             Unary::LogSigmoid => -softplus(-x),
@@ -284,32 +265,9 @@ impl Unary {
             Unary::HardSwish => x * hard_sigmoid(x, 1.0 / 6.0, 0.5),
             Unary::Mish => x * softplus(x).tanh(),
             Unary::Squareplus { b } => 0.5 * (x + (x * x + f64::from(b)).sqrt()),
-            Unary::SparsePlus => {
-                if x <= -1.0 {
-                    0.0
-                } else if x >= 1.0 {
-                    x
-                } else {
-                    0.25 * (x + 1.0).powi(2)
-                }
-            }
-            Unary::SoftShrink { lambda } => {
-                let l = f64::from(lambda);
-                if x > l {
-                    x - l
-                } else if x < -l {
-                    x + l
-                } else {
-                    0.0 * x
-                }
-            }
-            Unary::HardShrink { lambda } => {
-                if x.abs() <= f64::from(lambda) {
-                    0.0
-                } else {
-                    x
-                }
-            }
+            Unary::SparsePlus => sparse_plus(x),
+            Unary::SoftShrink { lambda } => soft_shrink(x, lambda.into()),
+            Unary::HardShrink { lambda } => hard_shrink(x, lambda.into()),
             Unary::Exp => x.exp(),
             Unary::Log => x.ln(),
             Unary::Sqrt => x.sqrt(),
@@ -325,6 +283,50 @@ impl Unary {
             Unary::Sign => x.signum(),
         }
     }
+}
+
+// Functions of several pieces; a NaN stays one.
+
+fn leaky_relu(x: f64, alpha: f64) -> f64 {
+    if x >= 0.0 { x } else { alpha * x }
+}
+
+fn bounded_relu(x: f64, max: f64, slope: f64, threshold: f64) -> f64 {
+    if x >= max {
+        max
+    } else if x >= threshold {
+        x
+    } else {
+        slope * (x - threshold)
+    }
+}
+
+fn thresholded_relu(x: f64, theta: f64) -> f64 {
+    if x > theta || x.is_nan() { x } else { 0.0 }
+}
+
+fn sparse_plus(x: f64) -> f64 {
+    if x <= -1.0 {
+        0.0
+    } else if x >= 1.0 {
+        x
+    } else {
+        0.25 * (x + 1.0).powi(2)
+    }
+}
+
+fn soft_shrink(x: f64, lambda: f64) -> f64 {
+    if x > lambda {
+        x - lambda
+    } else if x < -lambda {
+        x + lambda
+    } else {
+        0.0 * x
+    }
+}
+
+fn hard_shrink(x: f64, lambda: f64) -> f64 {
+    if x.abs() <= lambda { 0.0 } else { x }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 //! One pass over the samples is enough for every method. The result does not depend on the number of threads, nor on how the
 //! samples are cut into batches.
 
+pub mod concerns;
 pub mod histogram;
 pub mod means;
 pub mod method;
@@ -95,6 +96,17 @@ impl<'g> Calibrator<'g> {
 
     /// Looks at samples: one vector of elements per input of the graph, samples one after another.
     pub fn feed(&mut self, inputs: &[Data], count: usize, threads: usize) -> Result<(), Diagnostics> {
+        self.feed_with(inputs, count, threads, |_| ())
+    }
+
+    /// [`Calibrator::feed`], which tells how many samples it has looked at, batch after batch.
+    pub fn feed_with(
+        &mut self,
+        inputs: &[Data],
+        count: usize,
+        threads: usize,
+        seen: impl Fn(usize),
+    ) -> Result<(), Diagnostics> {
         self.samples += count;
         let Some(runner) = &self.runner else { return Ok(()) };
         let graph = self.graph;
@@ -107,7 +119,7 @@ impl<'g> Calibrator<'g> {
             .collect();
         watched.extend(self.means.iter_mut().map(Watcher::Mean));
         watched.extend(self.moments.iter_mut().map(Watcher::Moments));
-        runner.run(inputs, count, threads, |values| {
+        runner.run(inputs, count, threads, |n, values| {
             // Each value has one watcher, so it does not matter which thread that runs on.
             let share = watched.len().div_ceil(threads.max(1)).max(1);
             std::thread::scope(|scope| {
@@ -116,6 +128,7 @@ impl<'g> Calibrator<'g> {
                     if threads > 1 { drop(scope.spawn(work)) } else { work() }
                 }
             });
+            seen(n);
             Ok(())
         })
     }

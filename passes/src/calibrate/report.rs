@@ -1,14 +1,16 @@
 //! What a quantization costs, measured: float graph and quantized graph side by side on samples.
 //!
-//! In: both graphs, the numbers of the recipe, samples, and, if they are known, the classes of the samples. Out: a
-//! [`Cost`]. The quantized graph runs with its quantizers as float steps ([`super::simulate`]), which can differ from its exact
-//! evaluation by a code here and there; sums are in single precision.
+//! In: the float graph, the fake-quantized one, the one that ships, the numbers of the recipe, samples, and, if they are
+//! known, the classes of the samples. Out: a [`Cost`]. Noise is that of the fake-quantized graph, which has every value of
+//! the float graph; it runs with its quantizers as float steps ([`super::simulate`]), which can differ from their exact
+//! evaluation by a code here and there, and sums in single precision. Classes are those of the graph that ships, to the bit.
 //!
 //! * Signal to quantization noise is `10 · log10(Σ f² / Σ (f − q)²)` over all elements of all samples, in decibels.
 //! * An element is saturated when the float graph's value lies beyond the codes by more than half a step.
-//! * The class of a sample is where the first result's greatest element is, the first of several.
+//! * The class of a sample is where the first result's greatest element is, the first of several; or it is that result
+//!   itself, where the graph that ships gives classes alone.
 
-use super::runner::Runner;
+use super::runner::{Runner, Shipped};
 use super::simulate::simulated;
 use crate::recipe::resolved::{Resolved, Weight};
 use crate::recipe::sites::layer_name;
@@ -69,10 +71,10 @@ pub struct Cost {
     pub weights: Vec<WeightCost>,
     /// Quantized values in the graph's order, then the results.
     pub values: Vec<ValueCost>,
-    /// How many samples have the same class in both graphs; nothing where there are no classes.
+    /// How many samples have the same class in the float graph and in the one that ships; nothing where there are no classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub same_class: Option<usize>,
-    /// How many samples each graph has right, float first; nothing where labels are not known.
+    /// How many samples each of the two has right, float first; nothing where labels are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correct: Option<(usize, usize)>,
 }
@@ -145,6 +147,7 @@ struct Probe {
 pub struct Meter {
     float: Runner,
     quantized: Runner,
+    shipped: Shipped,
     probes: Vec<Probe>,
     /// Where the first result stands among the probes, if it has classes.
     classes: Option<usize>,
@@ -156,10 +159,19 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Prepares both graphs: the folded one, and what the pass `quantize` made of it with these numbers.
-    pub fn new(float: &Graph, quantized: &Graph, numbers: &Resolved) -> Result<Self, Diagnostics> {
+    /// Prepares the graphs: the folded one, what the pass `quantize` made of it with these numbers, and what all passes
+    /// made of that.
+    pub fn new(
+        float: &Graph,
+        quantized: &Graph,
+        shipped: &Graph,
+        numbers: &Resolved,
+    ) -> Result<Self, Diagnostics> {
         let Pairs { probes, left, right, first } = pairs(float, quantized, numbers);
-        let classes = first.filter(|&at| probes.get(at).is_some_and(|p| p.len > 1));
+        let shipped = Shipped::new(shipped)?;
+        // As many scores, or one class instead.
+        let alike = |p: &Probe| p.len > 1 && [1, p.len].contains(&shipped.result_len());
+        let classes = first.filter(|&at| probes.get(at).is_some_and(alike));
         let weights = weight_costs(float, numbers);
         let floats = quantized.inputs().iter().all(|&v| quantized.ty(v).elem.is_float());
         let quantized = match simulated(quantized)?.filter(|_| floats) {
@@ -173,7 +185,7 @@ impl Meter {
         };
         let (same, correct, labelled) = (0, (0, 0), 0);
         let float = Runner::new(float, &left)?;
-        Ok(Self { float, quantized, probes, classes, weights, samples: 0, same, correct, labelled })
+        Ok(Self { float, quantized, shipped, probes, classes, weights, samples: 0, same, correct, labelled })
     }
 
     /// Compares on samples: one vector of elements per input of the graph; `labels` has a class for each, or nothing.
@@ -184,7 +196,19 @@ impl Meter {
         labels: Option<&[i64]>,
         threads: usize,
     ) -> Result<(), Diagnostics> {
-        let Meter { float, quantized, probes, classes, samples, same, correct, labelled, .. } = self;
+        self.feed_with(inputs, count, labels, threads, |_| ())
+    }
+
+    /// [`Meter::feed`], which tells how many samples it has compared, batch after batch.
+    pub fn feed_with(
+        &mut self,
+        inputs: &[Data],
+        count: usize,
+        labels: Option<&[i64]>,
+        threads: usize,
+        seen: impl Fn(usize),
+    ) -> Result<(), Diagnostics> {
+        let Meter { float, quantized, shipped, probes, classes, samples, same, correct, labelled, .. } = self;
         let step = float.batch().min(quantized.batch());
         let mut at = 0;
         while at < count {
@@ -194,18 +218,19 @@ impl Meter {
             measure(probes, &f, &q, n, threads);
             if let Some(c) = *classes {
                 let len = probes[c].len;
-                for s in 0..n {
-                    let class = |v: &[Vec<f32>]| greatest(&v[c][s * len..(s + 1) * len]);
-                    let (a, b) = (class(&f), class(&q));
+                let last = shipped.classes(inputs, at, n, threads)?;
+                for (s, b) in last.into_iter().enumerate() {
+                    let a = greatest(&f[c][s * len..(s + 1) * len]) as i64;
                     *same += usize::from(a == b);
                     if let Some(&label) = labels.and_then(|l| l.get(at + s)) {
                         *labelled += 1;
-                        correct.0 += usize::from(a as i64 == label);
-                        correct.1 += usize::from(b as i64 == label);
+                        correct.0 += usize::from(a == label);
+                        correct.1 += usize::from(b == label);
                     }
                 }
             }
             at += n;
+            seen(n);
         }
         *samples += count;
         Ok(())
@@ -322,12 +347,13 @@ fn find(graph: &Graph, name: &str) -> Option<ValueId> {
 }
 
 /// Where the greatest element is, the first of several.
-fn greatest(values: &[f32]) -> usize {
+pub(super) fn greatest<T: PartialOrd>(values: &[T]) -> usize {
     let better = |best: usize, i: usize| if values[i] > values[best] { i } else { best };
     (0..values.len()).fold(0, better)
 }
 
-fn weight_costs(float: &Graph, numbers: &Resolved) -> Vec<WeightCost> {
+/// What the weights alone cost, which takes no samples.
+pub fn weight_costs(float: &Graph, numbers: &Resolved) -> Vec<WeightCost> {
     let one = |w: &Weight| {
         let (_, node) = float.producer(find(float, &w.value)?)?;
         let floats = float.const_of(*node.inputs.get(w.operand)?)?.as_f32()?;
@@ -348,4 +374,45 @@ fn weight_costs(float: &Graph, numbers: &Resolved) -> Vec<WeightCost> {
         })
     };
     numbers.weights.iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unfloat_ir::Origin;
+    use unfloat_ir::ops::{ArgReduce, Cast, Unary};
+    use unfloat_ir::{ElemType, Layout, TensorType};
+
+    /// A graph of three scores: the input through functions, one after another.
+    fn scores(functions: &[unfloat_ir::Op]) -> Graph {
+        let mut g = Graph::new("g");
+        let mut v = g.add_input("x", TensorType::f32([3], Layout::channels_last(0)));
+        for (i, f) in functions.iter().enumerate() {
+            v = g.add_node(f.clone(), &[v], &format!("v{i}"), &Origin::default()).unwrap();
+        }
+        g.add_output("y", v);
+        g
+    }
+
+    /// What counts is the class that ships, whatever the simulation says.
+    #[test]
+    fn classes_are_those_of_the_graph_that_ships() {
+        let same = scores(&[Unary::Relu.into()]);
+        let other = scores(&[Unary::Relu.into(), Unary::Neg.into()]);
+        // Codes of three bits: what is more than 3 wraps, and cannot be told from the float graph's own numbers.
+        let codes = scores(&[Unary::Relu.into(), Cast { to: ElemType::signed(3) }.into()]);
+        let arg = |max| ArgReduce { max, axis: 0, keep: false, last: false };
+        let class = scores(&[Unary::Relu.into(), arg(true).into()]);
+        let least = scores(&[Unary::Relu.into(), arg(false).into()]);
+        let numbers = Resolved::default();
+        let samples = [Data::F32(vec![0.5, 3.0, 1.0, 2.0, 1.0, 4.0, 1.0, 0.0, 0.0])];
+        for (shipped, right) in [(&same, 3), (&other, 0), (&codes, 2), (&class, 3), (&least, 0)] {
+            let mut meter = Meter::new(&same, &same, shipped, &numbers).unwrap();
+            let seen = std::cell::Cell::new(0);
+            meter.feed_with(&samples, 3, Some(&[1, 2, 0]), 1, |n| seen.set(seen.get() + n)).unwrap();
+            assert_eq!(seen.get(), 3);
+            let cost = meter.finish().unwrap();
+            assert_eq!((cost.same_class, cost.correct), (Some(right), Some((3, right))));
+        }
+    }
 }

@@ -128,7 +128,7 @@ pub struct AccumulatorNumbers {
 }
 
 /// A recipe with all numbers filled in.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Resolved {
     /// Where the recipe came from: a file's name, or the text behind `--quantize`.
     pub recipe: String,

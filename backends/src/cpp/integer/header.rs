@@ -5,7 +5,7 @@ use super::super::plan::{Plan, Step};
 use super::super::weights::{FEW, Form};
 use super::super::writer::port;
 use super::weights::{self, Constant, Encoded};
-use super::words::Word;
+use super::words::{Word, literal};
 use super::writer::Writer;
 use super::{boundary, ops};
 use crate::backend::Options;
@@ -14,13 +14,14 @@ use crate::outdir::File;
 use std::fmt::Write;
 use std::sync::Arc;
 use unfloat_ir::ranges::Ranges;
-use unfloat_ir::{Graph, OpDef, TensorType, ValueId};
+use unfloat_ir::{ElemType, Graph, OpDef, TensorType, ValueId};
 
 /// The names of the header's own scope that the body must not hide, but for numbered ones.
 const OWN: &[&str] = &[
     "arena",
     "boundary",
     "function",
+    "given",
     "in",
     "in_codes",
     "in_t",
@@ -37,6 +38,7 @@ const OWN: &[&str] = &[
     "shape",
     "shared_workspace",
     "weights",
+    "within",
     "workspace",
     "Workspace",
 ];
@@ -44,7 +46,18 @@ const OWN: &[&str] = &[
 /// The numbered names.
 fn taken(core: &Graph, model: &Graph) -> Vec<String> {
     let most = core.inputs().len().max(core.outputs().len()).max(model.inputs().len());
-    let prefixes = ["in", "out", "in_t", "out_t", "input_size", "output_size", "in_codes", "out_codes"];
+    let prefixes = [
+        "in",
+        "out",
+        "in_t",
+        "out_t",
+        "input_size",
+        "output_size",
+        "in_codes",
+        "out_codes",
+        "given",
+        "within",
+    ];
     prefixes.iter().flat_map(|p| (0..most).map(move |i| format!("{p}_{i}"))).collect()
 }
 
@@ -185,11 +198,14 @@ fn head(model: &Graph, core: &Core, w: &Writer, form: Form) -> String {
         let size = ty.shape.num_elements();
         let _ = write!(
             text,
-            "// {what} {i}, \"{}\": {}{}, real number = {}\nusing {} = {};\ninline constexpr std::size_t {} = {size};\n",
+            "// {what} {i}, \"{}\": {}{}, real number = {}{}\nusing {} = {};\ninline constexpr std::size_t {} = {size};\n",
             plain(label),
             ty.elem,
             describe(ty),
             meaning(numbers),
+            narrow(&ty.elem).filter(|_| what == "input").map_or(String::new(), |(lo, hi)| format!(
+                "\n// Its codes are {lo} to {hi}; others count as the nearest of these."
+            )),
             port(short, i, n),
             Word::of(&ty.elem).name(),
             port(&format!("{what}_size"), i, n)
@@ -242,21 +258,50 @@ fn constants(file: &mut File, constants: &[Constant], form: Form) {
     file.text("\n}  // namespace weights\n\n");
 }
 
+/// The codes of a type, if its word has more of them.
+fn narrow(elem: &ElemType) -> Option<(i64, i64)> {
+    let (lo, hi) = elem.code_range()?;
+    (Word::of(elem).range() != (lo.into(), hi.into())).then_some((lo, hi))
+}
+
+/// Copies an input with its codes cut to a range: tables have no entries beyond, and sums no room.
+fn within(i: usize, inputs: usize, word: Word, (lo, hi): (i64, i64)) -> String {
+    let [given, to, name, ty, size] =
+        ["given", "within", "in", "in_t", "input_size"].map(|name| port(name, i, inputs));
+    let mut cut = format!("{given}[i]");
+    if i128::from(hi) < word.range().1 {
+        let _ = write!(cut, " > {0} ? {0} : {given}[i]", literal(hi));
+    }
+    if i128::from(lo) > word.range().0 {
+        cut = format!("{given}[i] < {0} ? {0} : {cut}", literal(lo));
+    }
+    format!(
+        "  for (std::size_t i = 0; i < {size}; ++i) workspace.{to}[i] = static_cast<{ty}>({cut});\n  \
+         const {ty}* const {name} = workspace.{to};\n"
+    )
+}
+
 fn tail(core: &Core, w: &Writer) -> String {
     let graph = &core.graph;
     let (inputs, outputs) = (graph.inputs().len(), graph.outputs().len());
     let list = |input: &dyn Fn(usize) -> String, output: &dyn Fn(usize) -> String| {
         (0..inputs).map(input).chain((0..outputs).map(output)).collect::<Vec<_>>().join(", ")
     };
-    let typed = list(&|i| format!("const {}* {}", port("in_t", i, inputs), port("in", i, inputs)), &|i| {
+    // Inputs of codes that their word has more of are read through a copy, which holds none of those.
+    let elem = |i: usize| &graph.ty(graph.inputs()[i]).elem;
+    let given = |i: usize| port(if narrow(elem(i)).is_some() { "given" } else { "in" }, i, inputs);
+    let typed = list(&|i| format!("const {}* {}", port("in_t", i, inputs), given(i)), &|i| {
         format!("{}* {}", port("out_t", i, outputs), port("out", i, outputs))
     });
-    let names = list(&|i| port("in", i, inputs), &|i| port("out", i, outputs));
-    let mut unused = String::new();
+    let names = list(&given, &|i| port("out", i, outputs));
+    let (mut before, mut codes) = (String::new(), String::new());
     for i in 0..inputs {
-        let name = port("in", i, inputs);
-        if !mentions(&w.body, &name) {
-            let _ = writeln!(unused, "  static_cast<void>({name});");
+        if !mentions(&w.body, &port("in", i, inputs)) {
+            let _ = writeln!(before, "  static_cast<void>({});", given(i));
+        } else if let Some(range) = narrow(elem(i)) {
+            before += &within(i, inputs, Word::of(elem(i)), range);
+            let [ty, name, size] = ["in_t", "within", "input_size"].map(|name| port(name, i, inputs));
+            let _ = writeln!(codes, "  {ty} {name}[{size}];");
         }
     }
     let arena = if mentions(&w.body, "arena") {
@@ -264,7 +309,6 @@ fn tail(core: &Core, w: &Writer) -> String {
     } else {
         "  static_cast<void>(workspace);\n"
     };
-    let mut codes = String::new();
     for (i, input) in core.inputs.iter().enumerate() {
         if input.quantize.is_some() {
             let (ty, name, size) =
@@ -282,7 +326,7 @@ fn tail(core: &Core, w: &Writer) -> String {
     format!(
         "// The values between the layers. Those that never live together share memory.\n\
          struct Workspace {{\n  alignas(64) unsigned char arena[{}];\n{codes}}};\n\n\
-         inline void run({typed}, Workspace& workspace) noexcept {{\n{arena}{unused}{}}}\n\n\
+         inline void run({typed}, Workspace& workspace) noexcept {{\n{arena}{before}{}}}\n\n\
          inline Workspace shared_workspace;\n\n\
          // Not re-entrant: uses the one static workspace.\n\
          inline void run({typed}) noexcept {{ run({names}, shared_workspace); }}\n\n",

@@ -247,13 +247,22 @@ fn by_quads(isa: Isa, spec: &ConvSpec) -> bool {
     if !bytes || !fits(spec) || !isa.has_avx2() {
         return false;
     }
-    let most = spec.input.1.1 + offset;
+    let most = staged(spec, offset).1;
     // Which of a run meet depends on where it begins: any two neighbours, then.
     let ends = |pair: &[i64]| {
         let sum = |f: fn(i64) -> i64| pair.iter().map(|&w| f(w)).sum::<i64>() * most;
         sum(|w| w.max(0)) <= i16::MAX.into() && sum(|w| w.min(0)) >= i16::MIN.into()
     };
     isa.has_vnni() || spec.weights.windows(2).all(ends)
+}
+
+/// The least and the greatest number that products see: codes moved by an offset, and the padding, which is a code 0
+/// moved likewise, whether the input has such a code or not.
+fn staged(spec: &ConvSpec, offset: i64) -> (i64, i64) {
+    let (lo, hi) = spec.input.1;
+    let padded = [spec.shape.pad_begin, spec.shape.pad_end] != [[0; 3]; 2];
+    let (lo, hi) = if padded { (lo.min(0), hi.max(0)) } else { (lo, hi) };
+    (lo + offset, hi + offset)
 }
 
 /// What moves codes of a range into bytes without a sign.
@@ -321,7 +330,7 @@ fn method(
             weights: &spec.weights[g * co * inputs..(g + 1) * co * inputs],
             runs: &runs,
             start: &start[outs],
-            inputs: (spec.input.1.0 + offset, spec.input.1.1 + offset),
+            inputs: staged(spec, offset),
             fits,
             quads,
         };

@@ -20,7 +20,7 @@ mod tests;
 
 pub use conv::{Conv, ConvSpec};
 pub use pool::MaxPool;
-pub use post::{Map, Post, PostSpec};
+pub use post::{Levels, Map, Post, PostSpec};
 pub use quantize::Quantizer;
 pub(crate) use word::by_word;
 pub use word::{AlignedBytes, Code, Word, bytes_of, bytes_of_mut, decode, encode, view, view_mut};

@@ -5,7 +5,10 @@
 //! entry of the last axis; other nodes end the chain.
 
 use super::lower::TABLE;
-use crate::kernels::int::{Map, PostSpec};
+use crate::kernels::int::{Levels, Map, PostSpec};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use unfloat_ir::ops::{Requantize, Threshold, Unary};
 use unfloat_ir::ranges::Ranges;
 use unfloat_ir::{ElemType, Graph, Node, NodeId, Op, Tensor, ValueId};
@@ -18,12 +21,18 @@ pub(super) struct Chain {
 }
 
 /// The chain behind the result of `node`.
-pub(super) fn behind(graph: &Graph, ranges: &Ranges, users: &[Vec<NodeId>], node: &Node) -> Chain {
+pub(super) fn behind(
+    graph: &Graph,
+    ranges: &Ranges,
+    users: &[Vec<NodeId>],
+    tables: &Tables,
+    node: &Node,
+) -> Chain {
     let mut chain = Chain { spec: PostSpec::default(), output: node.output, within: Vec::new() };
     while let Some(user) = graph.sole_user(users, chain.output) {
         let next = graph.node(user);
         let mut spec = chain.spec.clone();
-        if next.inputs[0] != chain.output || !add(graph, ranges, next, &mut spec) {
+        if next.inputs[0] != chain.output || !add(graph, ranges, tables, next, &mut spec) {
             break;
         }
         chain.within.push(chain.output);
@@ -34,7 +43,7 @@ pub(super) fn behind(graph: &Graph, ranges: &Ranges, users: &[Vec<NodeId>], node
 }
 
 /// Adds a node to what happens, if it can be.
-pub(super) fn add(graph: &Graph, ranges: &Ranges, node: &Node, spec: &mut PostSpec) -> bool {
+pub(super) fn add(graph: &Graph, ranges: &Ranges, tables: &Tables, node: &Node, spec: &mut PostSpec) -> bool {
     let bounds = match &node.op {
         Op::Requantize(op) if matches!(spec.map, Map::Keep) => {
             let Some(map) = requantize(graph, node, op) else { return false };
@@ -42,7 +51,7 @@ pub(super) fn add(graph: &Graph, ranges: &Ranges, node: &Node, spec: &mut PostSp
             return true;
         }
         Op::Threshold(op) if matches!(spec.map, Map::Keep) => {
-            let Some(map) = threshold(graph, node, op) else { return false };
+            let Some(map) = threshold(graph, tables, node, op) else { return false };
             spec.map = map;
             return true;
         }
@@ -103,19 +112,44 @@ fn requantize(graph: &Graph, node: &Node, op: &Requantize) -> Option<Map> {
     Some(Map::Requantize { op: op.clone(), multiplier: multiplier?, addend: addend?, shift })
 }
 
-fn threshold(graph: &Graph, node: &Node, op: &Threshold) -> Option<Map> {
+fn threshold(graph: &Graph, tables: &Tables, node: &Node, op: &Threshold) -> Option<Map> {
     let ty = graph.ty(node.output);
     let channels = *ty.shape.last()?;
-    let t = graph.const_of(node.inputs[1])?;
-    let [rows, count] = [t.shape()[0], t.shape()[1]];
-    let large = channels.saturating_mul(count) > TABLE;
-    if large || op.axis + 1 != ty.rank() && rows != 1 {
+    let rows = graph.const_of(node.inputs[1])?.shape()[0];
+    if channels > TABLE || op.axis + 1 != ty.rank() && rows != 1 {
         return None;
     }
-    let all = codes(t)?;
-    let row = |c: usize| {
-        let first = if rows == 1 { 0 } else { c * count };
-        all[first..first + count].to_vec()
-    };
-    Some(Map::Threshold { table: (0..channels).map(row).collect(), scale: op.scale, bias: op.bias })
+    let table = tables.levels(graph, node.inputs[1])?;
+    Some(Map::Threshold { table, first: 0, scale: op.scale, bias: op.bias })
+}
+
+/// What kernels make of constants: nodes that read the same constant share it, so a plan grows with what a file
+/// holds, and not with how often that is read.
+#[derive(Default)]
+pub(super) struct Tables {
+    codes: RefCell<BTreeMap<ValueId, Arc<Vec<i64>>>>,
+    levels: RefCell<BTreeMap<ValueId, Arc<Levels>>>,
+}
+
+impl Tables {
+    /// The codes of a constant of integers.
+    pub(super) fn codes(&self, graph: &Graph, value: ValueId) -> Option<Arc<Vec<i64>>> {
+        if let Some(known) = self.codes.borrow().get(&value) {
+            return Some(known.clone());
+        }
+        let made = Arc::new(codes(graph.const_of(value)?)?);
+        self.codes.borrow_mut().insert(value, made.clone());
+        Some(made)
+    }
+
+    /// The thresholds of a constant [rows, count].
+    fn levels(&self, graph: &Graph, value: ValueId) -> Option<Arc<Levels>> {
+        if let Some(known) = self.levels.borrow().get(&value) {
+            return Some(known.clone());
+        }
+        let t = graph.const_of(value)?;
+        let made = Arc::new(Levels::new(codes(t)?, t.shape()[0], t.shape()[1]).ok()?);
+        self.levels.borrow_mut().insert(value, made.clone());
+        Some(made)
+    }
 }

@@ -4,12 +4,13 @@ use super::super::PlanOptions;
 use super::super::lower::{Aliases, channels_last, root, three};
 use super::IntPlan;
 use super::elementwise::{Binary, Dequantizer, Function, Operand, Reduction, Zero};
-use super::fuse::{self, codes};
+use super::fuse::{self, Tables, codes};
 use super::place::place;
 use super::step::{FILL, Reference, Work};
 use crate::kernels::int::{self, AlignedBytes, ConvSpec, PostSpec, Word, encode};
 use crate::kernels::{ConvShape, KernelError, PoolShape};
 use unfloat_ir::arena::Handle;
+use unfloat_ir::boundary::Boundary;
 use unfloat_ir::ops::{self, Lookup, PadMode, ReduceFn, UpsampleMode};
 use unfloat_ir::ranges::Ranges;
 use unfloat_ir::tensor::for_each_index;
@@ -20,9 +21,20 @@ use unfloat_ir::{
 
 pub(in super::super) fn plan(graph: &Graph, options: &PlanOptions) -> Result<IntPlan, Diagnostics> {
     check(graph)?;
-    let lowering = Lowering { graph, options, users: graph.users(), ranges: Ranges::of(graph) };
+    let lowering = Lowering {
+        graph,
+        options,
+        users: graph.users(),
+        ranges: Ranges::of(graph),
+        tables: Tables::default(),
+    };
     let (steps, alias) = lowering.steps()?;
     place(graph, options, steps, &alias, &|v| lowering.word(v))
+}
+
+/// Whether the graph is integers, but for the quantizers of its inputs and the dequantizers of its outputs.
+pub(in super::super) fn is_integer_graph(graph: &Graph) -> bool {
+    Boundary::of(graph).holds_integers(graph) && check(graph).is_ok()
 }
 
 /// Refuses values that are neither floats nor integers.
@@ -72,6 +84,7 @@ struct Lowering<'g> {
     options: &'g PlanOptions,
     users: Vec<Vec<NodeId>>,
     ranges: Ranges,
+    tables: Tables,
 }
 
 impl<'g> Lowering<'g> {
@@ -139,7 +152,7 @@ impl<'g> Lowering<'g> {
         if self.ty(node.output).elem.is_integer()
             && let Op::Conv(_) | Op::Dense(_) = &node.op
         {
-            let chain = fuse::behind(self.graph, &self.ranges, &self.users, node);
+            let chain = fuse::behind(self.graph, &self.ranges, &self.users, &self.tables, node);
             let pooled = self.pooled(chain.output).map(|output| (chain.spec.clone(), output, true));
             let others = [(chain.spec, chain.output, false), (PostSpec::default(), node.output, false)];
             for (spec, output, pooled) in pooled.into_iter().chain(others) {
@@ -259,7 +272,7 @@ impl<'g> Lowering<'g> {
         if channels == 0
             || channels > TABLE
             || self.ty(x).elem.is_float()
-            || !fuse::add(self.graph, &self.ranges, node, &mut spec)
+            || !fuse::add(self.graph, &self.ranges, &self.tables, node, &mut spec)
         {
             return Ok(None);
         }
@@ -347,9 +360,10 @@ impl<'g> Lowering<'g> {
 
     fn lookup(&self, node: &Node) -> Option<(Work, Vec<ValueId>)> {
         let (first, _) = Lookup::table_of(&self.ty(node.inputs[0]).elem)?;
-        let table = self.graph.const_of(node.inputs[1]).filter(|t| t.ty.elem.is_integer())?;
+        self.graph.const_of(node.inputs[1]).filter(|t| t.ty.elem.is_integer())?;
+        let table = self.tables.codes(self.graph, node.inputs[1])?;
         let (from, to) = (self.word(node.inputs[0]), self.word(node.output));
-        Some((Work::Lookup { from, to, first, table: codes(table)? }, vec![node.inputs[0]]))
+        Some((Work::Lookup { from, to, first, table }, vec![node.inputs[0]]))
     }
 
     fn concat(&self, node: &Node, axis: usize) -> Option<(Work, Vec<ValueId>)> {

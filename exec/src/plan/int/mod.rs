@@ -13,13 +13,13 @@ mod place;
 mod run;
 mod step;
 
-pub(super) use lower::plan;
+pub(super) use lower::{is_integer_graph, plan};
 pub(super) use run::{Buffers, Results, run, run_in};
 
 use crate::kernels::int::{AlignedBytes, Word, bytes_of, decode, encode, view};
 use std::ops::Deref;
 use step::{Segment, Source};
-use unfloat_ir::{Data, Diagnostic, Diagnostics, ElemType, Graph, Location, Op};
+use unfloat_ir::{Data, Diagnostic, Diagnostics, ElemType, Location};
 
 /// A plan of integers. Sizes are in bytes.
 pub(super) struct IntPlan {
@@ -42,20 +42,6 @@ pub(super) struct Port {
     word: Word,
     /// Elements per sample.
     pub(super) len: usize,
-}
-
-/// Whether all values of a graph are integers, but for what a quantizer reads from an input and what a dequantizer
-/// makes an output.
-pub(super) fn is_integer_graph(graph: &Graph) -> bool {
-    let is_const = |v| graph.const_of(v).is_some();
-    let integer = |v| graph.ty(v).elem.is_integer();
-    let inside = graph.live_nodes().all(|(_, node)| match &node.op {
-        Op::Quantize(_) => graph.producer(node.inputs[0]).is_none() && integer(node.output),
-        Op::Dequantize(_) => integer(node.inputs[0]) && node.inputs[1..].iter().all(|&v| is_const(v)),
-        _ => node.inputs.iter().chain([&node.output]).all(|&v| integer(v)),
-    });
-    // What reads a dequantizer's result has a float operand, and is none of these but a quantizer of an input.
-    inside && graph.outputs().iter().all(|o| graph.producer(o.value).is_some() || integer(o.value))
 }
 
 impl IntPlan {

@@ -53,7 +53,7 @@ pub(super) enum Work {
         from: Word,
         to: Word,
         first: i64,
-        table: Vec<i64>,
+        table: Arc<Vec<i64>>,
     },
     /// Element `i` of the result, `size` bytes, is element `map[i]` of the operand, or `fill`.
     Gather {

@@ -1,9 +1,15 @@
 //! Random graphs of integers, on every instruction set, against the reference evaluator: equal to the last bit.
 
-use super::super::{Plan, PlanOptions};
+use super::super::{Kind, Plan, PlanOptions};
+use super::fuse::{Tables, add};
+use super::run;
+use super::step::{Segment, Work};
 use crate::kernels::Isa;
+use crate::kernels::int::{Levels, Map, PostSpec};
 use crate::reference::evaluate;
+use std::sync::Arc;
 use unfloat_ir::ops::*;
+use unfloat_ir::ranges::Ranges;
 use unfloat_ir::{
     Data, ElemType, Graph, IntType, Layout, Op, Origin, Overflow, Rounding, Tensor, TensorType, ValueId,
 };
@@ -396,7 +402,9 @@ fn a_boundary_of_floats() {
         let scales = b.g.add_const("s", scales);
         let zeros = b.constant(signed(8), &[6]);
         b.op(Dequantize, &[scales, zeros]);
-        assert!(Plan::takes(&b.g));
+        let mut shown = b.g.clone();
+        shown.add_output("y", b.last);
+        assert!(Plan::takes(&shown));
         agrees(&mut b);
         // Floats in the middle go by reference evaluation, and what is read by `run` agrees with `run_data`.
         b.g = {
@@ -429,4 +437,46 @@ fn wrong_inputs_are_refused() {
     assert!(error(&Data::F32(vec![0.0; 3])).contains("found floats"));
     assert!(plan.run_data(&[], 1, 1).unwrap_err().to_string().contains("1 inputs, 0 were given"));
     assert!(plan.run_data(&[&Data::I64(vec![-8, 7, 0])], 1, 1).is_ok());
+}
+
+/// A table that many nodes read is there once, and one row of thresholds is not copied for each channel.
+#[test]
+fn nodes_share_what_they_read() {
+    let mut b = Build::new(signed(16), &[70_000], 1);
+    let table = b.constant(signed(16), &[1 << 16]);
+    let limits = b.constant(signed(16), &[1, 100]);
+    for _ in 0..3 {
+        b.op(Lookup, &[table]);
+    }
+    for _ in 0..2 {
+        b.op(Threshold { axis: 0, to: signed(16), scale: 1, bias: 0 }, &[limits]);
+    }
+    b.output();
+    let Plan(Kind::Int(plan)) = Plan::new(&b.g, &PlanOptions::default()).unwrap() else { panic!() };
+    let steps = plan.segments.iter().flat_map(|s| match s {
+        Segment::Grouped(steps) => steps.iter().collect::<Vec<_>>(),
+        Segment::Together(step) => vec![&**step],
+    });
+    let tables: Vec<&Arc<Vec<i64>>> = steps
+        .filter_map(|s| match &s.work {
+            Work::Lookup { table, .. } => Some(table),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(tables.len(), 3);
+    assert!(tables.iter().all(|t| Arc::ptr_eq(t, tables[0])));
+    let (ranges, tables) = (Ranges::of(&b.g), Tables::default());
+    let thresholds: Vec<Arc<Levels>> =
+        b.g.live_nodes()
+            .filter_map(|(_, node)| {
+                let mut spec = PostSpec::default();
+                matches!(node.op, Op::Threshold(_)).then(|| add(&b.g, &ranges, &tables, node, &mut spec))?;
+                let Map::Threshold { table, .. } = spec.map else { panic!("{node:?}") };
+                Some(table)
+            })
+            .collect();
+    assert!(thresholds.len() == 2 && Arc::ptr_eq(&thresholds[0], &thresholds[1]));
+    let x = inputs(&b.g, &mut b.r, 1);
+    let want = evaluate(&b.g, &[Tensor { ty: b.g.ty(b.g.inputs()[0]).clone(), data: x[0].clone() }]).unwrap();
+    assert_eq!(plan.data(run(&plan, &plan.words(&[&x[0]]).unwrap(), 1, 1).unwrap()), [want[0].data.clone()]);
 }

@@ -89,6 +89,28 @@ fn grid(a: f64, b: f64, greatest: u64) -> (i64, i64, f64) {
 }
 
 impl Integerizer<'_> {
+    /// A code less its zero point, times its units, in a type that holds all of it.
+    fn term(
+        &mut self,
+        node: &Node,
+        code: ValueId,
+        elem: &ElemType,
+        units: i64,
+        zero: i64,
+    ) -> Result<ValueId, Diagnostic> {
+        let name = self.name(node, "term");
+        let mut x = self.patch.node(Cast { to: elem.clone() }, &[code], &name, &node.origin)?;
+        if zero != 0 {
+            let zero = self.integers_of(&format!("{name}.zero"), &[zero], elem.clone());
+            x = self.patch.node(Binary::Sub, &[x, zero], &name, &node.origin)?;
+        }
+        if units != 1 {
+            let units = self.integers_of(&format!("{name}.units"), &[units], elem.clone());
+            x = self.patch.node(Binary::Mul, &[x, units], &name, &node.origin)?;
+        }
+        Ok(x)
+    }
+
     pub fn pair(&mut self, node: &Node, f: Binary) -> Result<Option<Lattice>, Diagnostic> {
         let [left, right] = node.inputs[..] else { return Ok(None) };
         let (Some(a), Some(b)) = (self.plain(left, node)?, self.plain(right, node)?) else { return Ok(None) };
@@ -157,20 +179,9 @@ impl Integerizer<'_> {
         let (Some(least), Some(greatest)) = (narrow(least), narrow(greatest)) else { return Ok(None) };
         let elem = ElemType::Int(IntType::covering(least, greatest));
         let op = if f == Binary::Mul { Binary::Mul } else { Binary::Add };
-        let side = |this: &mut Self, code: ValueId, units: i64, zero: i64| -> Result<ValueId, Diagnostic> {
-            let name = this.name(node, "term");
-            let mut x = this.patch.node(Cast { to: elem.clone() }, &[code], &name, &node.origin)?;
-            if f == Binary::Mul && zero != 0 {
-                let zero = this.integers_of(&format!("{name}.zero"), &[zero], elem.clone());
-                x = this.patch.node(Binary::Sub, &[x, zero], &name, &node.origin)?;
-            }
-            if units != 1 {
-                let units = this.integers_of(&format!("{name}.units"), &[units], elem.clone());
-                x = this.patch.node(Binary::Mul, &[x, units], &name, &node.origin)?;
-            }
-            Ok(x)
-        };
-        let (x, y) = (side(self, a.code, units.0, za)?, side(self, b.code, units.1, zb)?);
+        let centre = f == Binary::Mul;
+        let x = self.term(node, a.code, &elem, units.0, if centre { za } else { 0 })?;
+        let y = self.term(node, b.code, &elem, units.1, if centre { zb } else { 0 })?;
         let name = self.name(node, "sums");
         let code = self.patch.node(op, &[x, y], &name, &node.origin)?;
         self.pairs.insert(code, pair);

@@ -12,9 +12,10 @@
 mod avx2;
 mod threshold;
 
-use super::super::error::{KernelError, exactly};
+use super::super::error::{KernelError, at_least, exactly};
 use super::super::isa::Isa;
 use super::word::{Code, Word, by_word, decode, view, view_mut};
+use std::sync::Arc;
 use threshold::Thresholds;
 use unfloat_ir::ops::Requantize;
 use unfloat_ir::{IntType, Overflow, Rounding};
@@ -40,8 +41,10 @@ pub enum Map {
     },
     /// `bias + scale · (number of thresholds that the sum reaches)`.
     Threshold {
-        /// The thresholds of each channel, equally many, in any order.
-        table: Vec<Vec<i64>>,
+        /// The thresholds of each channel, or one row for all.
+        table: Arc<Levels>,
+        /// The row of the first channel.
+        first: usize,
         /// What each threshold adds.
         scale: i64,
         /// What is there without any.
@@ -61,12 +64,36 @@ impl Map {
                 addend: part(addend),
                 shift: shift.get(channels.clone()).unwrap_or(&[]).to_vec(),
             },
-            Map::Threshold { table, scale, bias } => Map::Threshold {
-                table: table.get(channels.clone()).unwrap_or(&[]).to_vec(),
+            Map::Threshold { table, first, scale, bias } => Map::Threshold {
+                table: table.clone(),
+                first: first + channels.start,
                 scale: *scale,
                 bias: *bias,
             },
         }
+    }
+}
+
+/// Rows of thresholds, each sorted; nodes and plans share them.
+#[derive(Clone, Debug)]
+pub struct Levels {
+    limits: Vec<i64>,
+    rows: usize,
+    count: usize,
+}
+
+impl Levels {
+    /// `rows` times `count` thresholds, those of a row in any order. Refused: another number of them.
+    pub fn new(mut limits: Vec<i64>, rows: usize, count: usize) -> Result<Levels, KernelError> {
+        exactly("thresholds", limits.len(), rows.saturating_mul(count))?;
+        limits.chunks_exact_mut(count.max(1)).for_each(<[i64]>::sort_unstable);
+        Ok(Levels { limits, rows, count })
+    }
+
+    /// A row, or the one for all.
+    pub(super) fn row(&self, row: usize) -> &[i64] {
+        let row = if self.rows == 1 { 0 } else { row };
+        &self.limits[row * self.count..(row + 1) * self.count]
     }
 }
 
@@ -176,6 +203,9 @@ const BLOCK: usize = 512;
 /// As many where there are no more.
 const SMALL: usize = 64;
 
+/// Most thresholds that one row becomes, written out for each channel.
+const WRITTEN_OUT: usize = 1 << 16;
+
 impl Post {
     /// `ranges` are the sums of each channel before any clamping.
     pub fn new(isa: Isa, spec: &PostSpec, ranges: &[(i128, i128)], out: Word) -> Result<Post, KernelError> {
@@ -190,9 +220,12 @@ impl Post {
                 exactly("shifts", shift.len(), channels)?;
                 requantizer(op, [multiplier, addend], shift, &ranges, spec.after)
             }
-            Map::Threshold { table, scale, bias } => {
-                exactly("rows of thresholds", table.len(), channels)?;
-                (Form::Threshold(Thresholds::new(table, *scale, *bias, &ranges)?), None, spec.after)
+            Map::Threshold { table, first, scale, bias } => {
+                if table.rows != 1 {
+                    at_least("rows of thresholds", table.rows, first + channels)?;
+                }
+                let thresholds = Thresholds::new(table.clone(), *first, (*scale, *bias), &ranges);
+                (Form::Threshold(thresholds), None, spec.after)
             }
         };
         Ok(Post { isa, channels, before: spec.before, form, wrap, after, out })
@@ -421,7 +454,7 @@ impl Scale {
             }
             scale.add.push(add);
             let tie = ties != Ties::Up && s > 0 && tie_within(m, add.into(), s, range);
-            scale.tie_mask.push(if tie { (1i64 << s) - 1 } else { -1 });
+            scale.tie_mask.push(if tie { i64::MAX >> (63 - s) } else { -1 });
             if tie {
                 scale.ties = ties;
             }

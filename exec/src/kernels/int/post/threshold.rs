@@ -3,18 +3,18 @@
 //! In: the thresholds of each channel, and the range that its sums can have. Out: `bias + scale · number`. Few thresholds
 //! are compared one after another; many are found from an estimate where they lie evenly ([`Estimate`]), else by halves.
 
-use super::super::super::error::{KernelError, exactly};
-use super::LANES;
+use super::{LANES, Levels, WRITTEN_OUT};
+use std::sync::Arc;
 use unfloat_ir::staircase::Estimate;
 
 /// Most thresholds that are compared one after another.
 const FEW: usize = 16;
 
-/// Sorted thresholds.
+/// Thresholds, from the row of the first channel on.
 #[derive(Clone, Debug)]
 pub(super) struct Thresholds {
-    /// `count` to each channel, rising.
-    table: Vec<i64>,
+    table: Arc<Levels>,
+    first: usize,
     pub count: usize,
     pub scale: i64,
     pub bias: i64,
@@ -45,43 +45,38 @@ pub(super) struct Even {
 
 impl Thresholds {
     pub fn new(
-        table: &[Vec<i64>],
-        scale: i64,
-        bias: i64,
+        table: Arc<Levels>,
+        first: usize,
+        (scale, bias): (i64, i64),
         ranges: &[(i128, i128)],
-    ) -> Result<Thresholds, KernelError> {
-        let count = table.first().map_or(0, Vec::len);
-        let mut rows = Vec::with_capacity(table.len() * count);
-        for row in table {
-            exactly("thresholds of a channel", row.len(), count)?;
-            let mut row = row.clone();
-            row.sort_unstable();
-            rows.extend(row);
-        }
-        let mut found = Thresholds { table: rows, count, scale, bias, below: Vec::new(), even: None };
+    ) -> Thresholds {
+        let count = table.count;
+        let mut found = Thresholds { table, first, count, scale, bias, below: Vec::new(), even: None };
         let small = |v: i64| i32::try_from(v).is_ok();
         let narrow = ranges.iter().all(|r| r.0 > i32::MIN.into() && r.1 < i32::MAX.into());
-        if !narrow || !small(scale.saturating_mul(count as i64)) || !small(bias) {
-            return Ok(found);
+        // One row for all is written out for each channel; that must not grow far beyond the row.
+        let modest = found.table.rows != 1 || ranges.len().saturating_mul(count) <= WRITTEN_OUT;
+        if !narrow || !modest || !small(scale.saturating_mul(count as i64)) || !small(bias) {
+            return found;
         }
         if count > FEW {
-            found.even = Even::new(&found.table, count, ranges);
-            return Ok(found);
+            let rows: Vec<&[i64]> = (0..ranges.len()).map(|c| found.table.row(first + c)).collect();
+            found.even = Even::new(&rows, count, ranges);
+            return found;
         }
-        found.below = vec![i32::MAX; table.len().next_multiple_of(2 * LANES) * count];
+        found.below = vec![i32::MAX; ranges.len().next_multiple_of(2 * LANES) * count];
         for (c, &range) in ranges.iter().enumerate() {
-            for k in 0..count {
-                found.below[(c / LANES * count + k) * LANES + c % LANES] =
-                    below(found.table[c * count + k], range);
+            for (k, &t) in found.table.row(first + c).iter().enumerate() {
+                found.below[(c / LANES * count + k) * LANES + c % LANES] = below(t, range);
             }
         }
-        Ok(found)
+        found
     }
 
     /// The code for a sum within the range of the channel.
     #[inline]
     pub fn code(&self, channel: usize, x: i64) -> i64 {
-        let row = &self.table[channel * self.count..(channel + 1) * self.count];
+        let row = self.table.row(self.first + channel);
         let reached = match &self.even {
             Some(even) => {
                 let (least, most) = even.estimates[channel].bounds(x as i32);
@@ -102,8 +97,8 @@ fn below(threshold: i64, (lo, hi): (i128, i128)) -> i32 {
 
 impl Even {
     /// Nothing where the thresholds of a channel lie too unevenly.
-    fn new(table: &[i64], count: usize, ranges: &[(i128, i128)]) -> Option<Even> {
-        let rows = || table.chunks_exact(count).zip(ranges);
+    fn new(table: &[&[i64]], count: usize, ranges: &[(i128, i128)]) -> Option<Even> {
+        let rows = || table.iter().copied().zip(ranges);
         let estimates: Vec<Estimate> =
             rows().map(|(row, &range)| Estimate::of(row, range)).collect::<Option<_>>()?;
         i32::try_from((count + 1).checked_mul(ranges.len())?).ok()?;

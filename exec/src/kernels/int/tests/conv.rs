@@ -39,11 +39,17 @@ fn plain(s: &ConvShape, x: &[i64], w: &[i64], bias: &[i64]) -> Vec<i64> {
 /// kernel takes it.
 #[track_caller]
 fn check(r: &mut Random, s: &ConvShape, range: (i64, i64), weight: (i64, i64)) -> bool {
+    let w: Vec<i64> = (0..s.weights_len().unwrap()).map(|_| r.int(weight.0, weight.1)).collect();
+    check_with(r, s, range, &w)
+}
+
+/// [`check`] for weights.
+#[track_caller]
+fn check_with(r: &mut Random, s: &ConvShape, range: (i64, i64), w: &[i64]) -> bool {
     let word = Word::holding(range.0.into(), range.1.into());
     let n: usize = s.input.iter().product::<usize>() * s.in_channels;
     let batch = 2;
     let x: Vec<i64> = (0..batch * n).map(|_| r.int(range.0, range.1)).collect();
-    let w: Vec<i64> = (0..s.weights_len().unwrap()).map(|_| r.int(weight.0, weight.1)).collect();
     let bias: Vec<i64> = (0..s.out_channels).map(|_| r.int(-(1 << 20), 1 << 20)).collect();
     let per_channel = w.len() / s.out_channels;
     let corner = |w: i64| {
@@ -60,7 +66,7 @@ fn check(r: &mut Random, s: &ConvShape, range: (i64, i64), weight: (i64, i64)) -
         .collect();
     let mut input = AlignedBytes::zeroed(x.len() * word.bytes());
     encode(&x, word, &mut input).unwrap();
-    let want: Vec<i64> = x.chunks(n).flat_map(|x| plain(s, x, &w, &bias)).collect();
+    let want: Vec<i64> = x.chunks(n).flat_map(|x| plain(s, x, w, &bias)).collect();
     let out = Word::I64;
     let post = PostSpec::default();
     let mut taken = true;
@@ -68,7 +74,7 @@ fn check(r: &mut Random, s: &ConvShape, range: (i64, i64), weight: (i64, i64)) -
         let spec = ConvSpec {
             shape: s,
             input: (word, range),
-            weights: &w,
+            weights: w,
             bias: &bias,
             sums: &sums,
             post: &post,
@@ -168,6 +174,21 @@ fn sixteen_bits_at_their_ends() {
         conv.run(1, &input, &mut found, &mut scratch).unwrap();
         assert_eq!(codes(Word::I32, &found), [32772], "{}", isa.name());
     }
+}
+
+#[test]
+fn the_zeros_of_padding_count_where_the_input_has_none() {
+    let mut r = Random::new(5);
+    // A window whose taps at the border meet zeros: what the others add up to is not balanced by their weights.
+    let border = ConvShape { pad_begin: [0, 0, 1], ..ConvShape::conv2d([3, 3], [2, 1], [3, 2]) };
+    let weights = [[-16000, -16000, 16000, 16000]; 3].concat();
+    for range in [(32000, 32767), (-32767, -32000), (60000, 65535)] {
+        assert!(check_with(&mut r, &border, range, &weights));
+    }
+    // With signed bytes moved by 128, a zero is more than any code.
+    let padded =
+        ConvShape { pad_begin: [0, 1, 1], pad_end: [0, 1, 1], ..ConvShape::conv2d([4, 5], [4, 9], [3, 3]) };
+    assert!(check(&mut r, &padded, (-128, -100), (-128, 127)));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What happens to sums, against the ops' own definitions.
 
-use super::super::{AlignedBytes, Map, Post, PostSpec, Word, bytes_of, view};
+use super::super::{AlignedBytes, Levels, Map, Post, PostSpec, Word, bytes_of, view};
 use super::{Random, codes};
 use crate::kernels::Isa;
+use std::sync::Arc;
 use unfloat_ir::ops::Requantize;
 use unfloat_ir::{IntType, Overflow, Rounding};
 
@@ -128,6 +129,19 @@ fn a_single_tie_is_found() {
     }
 }
 
+/// A tie whose 63 bits are all 0: the greatest shift.
+#[test]
+fn a_tie_at_the_greatest_shift() {
+    for rounding in Rounding::ALL {
+        let op = Requantize { to: IntType::signed(8), rounding, overflow: Overflow::Saturate, narrow: false };
+        let (m, shift) = (1i64 << 62, 63);
+        let map =
+            Map::Requantize { op: op.clone(), multiplier: vec![m], addend: vec![0], shift: vec![shift] };
+        let spec = PostSpec { map, ..PostSpec::default() };
+        check(&spec, &[(-1, 0)], &[-1, 0], Word::I8, |_, x| op.apply(x, m, 0, shift));
+    }
+}
+
 #[test]
 fn thresholds_at_and_beside_every_one() {
     let mut r = Random::new(5);
@@ -135,12 +149,24 @@ fn thresholds_at_and_beside_every_one() {
         let channels = 11;
         let row = |r: &mut Random| (0..count).map(|_| r.int(-400, 400) * r.pick(&[1, 1, 1 << 40])).collect();
         let table: Vec<Vec<i64>> = (0..channels).map(|_| row(&mut r)).collect();
-        let map = Map::Threshold { table: table.clone(), scale, bias };
+        let levels = Arc::new(Levels::new(table.concat(), channels, count).unwrap());
+        let shared = Arc::new(Levels::new(table[0].clone(), 1, count).unwrap());
+        let map = Map::Threshold { table: levels, first: 0, scale, bias };
         let spec = PostSpec { map, ..PostSpec::default() };
         for range in [(-405, 405), (i32::MIN.into(), i32::MAX.into())] {
             let sums: Vec<i32> = (-405..=405).flat_map(|x| (0..channels).map(move |_| x)).collect();
             check(&spec, &vec![range; channels], &sums, Word::I16, |c, x| {
                 bias + scale * table[c].iter().filter(|&&t| x >= t).count() as i64
+            });
+            // The last channels alone, and one row for all.
+            let last = PostSpec { map: spec.map.of(channels - 2..channels), ..PostSpec::default() };
+            let sums: Vec<i32> = (-405..=405).flat_map(|x| [x; 2]).collect();
+            check(&last, &[range; 2], &sums, Word::I16, |c, x| {
+                bias + scale * table[channels - 2 + c].iter().filter(|&&t| x >= t).count() as i64
+            });
+            let map = Map::Threshold { table: shared.clone(), first: 0, scale, bias };
+            check(&PostSpec { map, ..PostSpec::default() }, &[range; 2], &sums, Word::I16, |_, x| {
+                bias + scale * table[0].iter().filter(|&&t| x >= t).count() as i64
             });
         }
     }
@@ -160,7 +186,8 @@ fn many_thresholds_that_lie_evenly() {
             (0..count).map(|k| start + at(k) + r.int(0, 1)).collect()
         };
         let table: Vec<Vec<i64>> = (0..channels).map(|c| row(&mut r, c)).collect();
-        let map = Map::Threshold { table: table.clone(), scale, bias };
+        let levels = Levels::new(table.concat(), channels as usize, count as usize).unwrap();
+        let map = Map::Threshold { table: Arc::new(levels), first: 0, scale, bias };
         let spec = PostSpec { map, ..PostSpec::default() };
         let sums: Vec<i32> = (-10_005..=10_005).flat_map(|x| (0..channels).map(move |_| x)).collect();
         check(&spec, &vec![(-10_005, 10_005); channels as usize], &sums, Word::I16, |c, x| {
@@ -179,6 +206,10 @@ fn parameters_for_other_channels_are_refused() {
     };
     let map = Map::Requantize { op, multiplier: vec![1; 2], addend: vec![0; 3], shift: vec![0; 3] };
     let spec = PostSpec { map, ..PostSpec::default() };
+    assert!(Post::new(Isa::portable(), &spec, &[(0, 1); 3], Word::I8).is_err());
+    assert!(Levels::new(vec![0; 5], 2, 3).is_err());
+    let table = Arc::new(Levels::new(vec![0; 4], 2, 2).unwrap());
+    let spec = PostSpec { map: Map::Threshold { table, first: 0, scale: 1, bias: 0 }, ..PostSpec::default() };
     assert!(Post::new(Isa::portable(), &spec, &[(0, 1); 3], Word::I8).is_err());
     let post = Post::new(Isa::portable(), &PostSpec::default(), &[(0, 1); 3], Word::I8).unwrap();
     assert!(post.run(Word::I32, &[0; 16], &mut [0; 4]).is_err());

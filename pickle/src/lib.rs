@@ -10,54 +10,69 @@
 //! |---|---|
 //! | `input` | bytes in order, with what is left |
 //! | `machine` | the opcodes |
+//! | [`numpy`] | arrays among the records |
 //! | `text` | the escapes of protocol 0 |
+#![forbid(unsafe_code)]
 
 mod input;
 mod machine;
+pub mod numpy;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::borrow::Cow;
 
-pub(crate) use input::Input;
-pub(crate) use machine::parse;
+pub use input::Input;
+pub use machine::parse;
 
 /// The longest names of classes and storages. Longer ones are none: a pickle can show one text a million times.
 const MAX_NAME: usize = 1024;
 
 /// The number of a record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct Id(u32);
+pub struct Id(u32);
 
 impl Id {
-    pub(crate) fn index(self) -> usize {
+    /// The number.
+    pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
 /// A piece of a pickle's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Span {
-    pub(crate) start: usize,
-    pub(crate) len: usize,
+pub struct Span {
+    /// The first byte.
+    pub start: usize,
+    /// How many bytes.
+    pub len: usize,
 }
 
 /// One thing that a pickle builds.
 #[derive(Debug)]
-pub(crate) enum Record {
+pub enum Record {
+    /// Python's `None`.
     None,
+    /// A truth value.
     Bool(bool),
+    /// An integer.
     Int(i64),
     /// An integer that needs more than 64 bits: little-endian two's complement, or decimal digits in protocol 0.
     Big(Span),
+    /// A float.
     Float(f64),
     /// Bytes, or a string of Python 2.
     Bytes(Span),
+    /// Text in UTF-8.
     Text(Span),
+    /// A list.
     List(Vec<Id>),
+    /// A tuple.
     Tuple(Vec<Id>),
+    /// A set.
     Set(Vec<Id>),
+    /// A dictionary, in the order in which entries were set.
     Dict(Vec<(Id, Id)>),
     /// A class or function: the names of its module and its own.
     Global(Id, Id),
@@ -65,86 +80,94 @@ pub(crate) enum Record {
     Persistent(Id),
     /// A class under a number of `copyreg`'s table, which no file carries.
     Extension,
+    /// The result of a call.
     Object(Box<Object>),
 }
 
 /// The result of a call, which never took place: `class(*args)` with what was put into it afterwards.
 #[derive(Debug)]
-pub(crate) struct Object {
-    pub(crate) class: Id,
+pub struct Object {
+    /// What was called.
+    pub class: Id,
     /// The arguments; a tuple in a pickle that Python wrote.
-    pub(crate) args: Id,
+    pub args: Id,
     /// What stands behind the arguments: keyword arguments.
-    pub(crate) kwargs: Option<Id>,
+    pub kwargs: Option<Id>,
     /// The states that were set, one after the other.
-    pub(crate) states: Vec<Id>,
+    pub states: Vec<Id>,
     /// What was appended.
-    pub(crate) items: Vec<Id>,
+    pub items: Vec<Id>,
     /// What was set under a key.
-    pub(crate) pairs: Vec<(Id, Id)>,
+    pub pairs: Vec<(Id, Id)>,
 }
 
 /// Everything that one pickle builds.
 #[derive(Debug)]
-pub(crate) struct Pickle {
+pub struct Pickle {
     records: Vec<Record>,
     blob: Vec<u8>,
     /// The record that the pickle stands for.
-    pub(crate) root: Id,
+    pub root: Id,
 }
 
 impl Pickle {
     /// A record.
-    pub(crate) fn get(&self, id: Id) -> &Record {
+    pub fn get(&self, id: Id) -> &Record {
         // Numbers are made by `machine` alone, for records that are there.
         &self.records[id.index()]
     }
-    /// The number of records.
-    pub(crate) fn len(&self) -> usize {
+    /// The number of records, which is never 0.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
         self.records.len()
     }
+    /// What a dictionary holds under a text; of several entries the last, as in Python.
+    pub fn item(&self, dict: Id, key: &str) -> Option<Id> {
+        let Record::Dict(pairs) = self.get(dict) else { return None };
+        pairs.iter().rev().find(|(k, _)| self.is_text(*k, key)).map(|(_, value)| *value)
+    }
     /// All records.
-    pub(crate) fn records(&self) -> &[Record] {
+    pub fn records(&self) -> &[Record] {
         &self.records
     }
     /// The bytes of a piece.
-    pub(crate) fn slice(&self, span: Span) -> &[u8] {
+    pub fn slice(&self, span: Span) -> &[u8] {
         self.blob.get(span.start..span.start.saturating_add(span.len)).unwrap_or(&[])
     }
     /// An object.
-    pub(crate) fn object(&self, id: Id) -> Option<&Object> {
+    pub fn object(&self, id: Id) -> Option<&Object> {
         match self.get(id) {
             Record::Object(object) => Some(object),
             _ => None,
         }
     }
     /// Text, or a string of Python 2, whose encoding is unknown: UTF-8 is the likeliest.
-    pub(crate) fn text(&self, id: Id) -> Option<Cow<'_, str>> {
+    pub fn text(&self, id: Id) -> Option<Cow<'_, str>> {
         match self.get(id) {
             Record::Text(span) | Record::Bytes(span) => Some(String::from_utf8_lossy(self.slice(*span))),
             _ => None,
         }
     }
     /// A text that is short enough for a name.
-    pub(crate) fn name(&self, id: Id) -> Option<Cow<'_, str>> {
+    pub fn name(&self, id: Id) -> Option<Cow<'_, str>> {
         if self.text_len(id) > MAX_NAME { None } else { self.text(id) }
     }
     /// Whether a record is that text. Cheap, however long the record is.
-    pub(crate) fn is_text(&self, id: Id, text: &str) -> bool {
+    pub fn is_text(&self, id: Id, text: &str) -> bool {
         match self.get(id) {
             Record::Text(span) | Record::Bytes(span) => self.slice(*span) == text.as_bytes(),
             _ => false,
         }
     }
     /// The length of a text in bytes; 0 for anything else.
-    pub(crate) fn text_len(&self, id: Id) -> usize {
+    pub fn text_len(&self, id: Id) -> usize {
         match self.get(id) {
             Record::Text(span) | Record::Bytes(span) => span.len,
             _ => 0,
         }
     }
     /// An integer. Booleans count, as in Python.
-    pub(crate) fn int(&self, id: Id) -> Option<i64> {
+    pub fn int(&self, id: Id) -> Option<i64> {
         match self.get(id) {
             Record::Int(value) => Some(*value),
             Record::Bool(value) => Some((*value).into()),
@@ -152,7 +175,7 @@ impl Pickle {
         }
     }
     /// A truth value.
-    pub(crate) fn truth(&self, id: Id) -> Option<bool> {
+    pub fn truth(&self, id: Id) -> Option<bool> {
         match self.get(id) {
             Record::Bool(value) => Some(*value),
             Record::Int(value) => Some(*value != 0),
@@ -160,14 +183,14 @@ impl Pickle {
         }
     }
     /// A number.
-    pub(crate) fn number(&self, id: Id) -> Option<f64> {
+    pub fn number(&self, id: Id) -> Option<f64> {
         match self.get(id) {
             Record::Float(value) => Some(*value),
             _ => self.int(id).map(|value| value as f64),
         }
     }
     /// The elements of a list or a tuple, `torch.Size` included.
-    pub(crate) fn elements(&self, id: Id) -> Option<&[Id]> {
+    pub fn elements(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
             Record::List(items) | Record::Tuple(items) => Some(items),
             Record::Object(object) if self.is_class(object.class, "torch", "Size") => {
@@ -183,7 +206,7 @@ impl Pickle {
         }
     }
     /// The arguments of a call.
-    pub(crate) fn args(&self, object: &Object) -> &[Id] {
+    pub fn args(&self, object: &Object) -> &[Id] {
         match self.get(object.args) {
             Record::Tuple(items) | Record::List(items) => items,
             _ => &[],
@@ -191,7 +214,7 @@ impl Pickle {
     }
     /// The names of a class: its module's and its own. Whole modules of old PyTorch files wrap their class in a
     /// persistent number that carries the source code.
-    pub(crate) fn class(&self, id: Id) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+    pub fn class(&self, id: Id) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
         let id = match self.get(id) {
             Record::Persistent(outer) => {
                 let parts = self.elements(*outer)?;
@@ -208,7 +231,7 @@ impl Pickle {
         }
     }
     /// Whether a record is the class of that name.
-    pub(crate) fn is_class(&self, id: Id, module: &str, name: &str) -> bool {
+    pub fn is_class(&self, id: Id, module: &str, name: &str) -> bool {
         match self.get(id) {
             Record::Global(m, n) => self.is_text(*m, module) && self.is_text(*n, name),
             _ => self.class(id).is_some_and(|(m, n)| m == module && n == name),
@@ -216,7 +239,7 @@ impl Pickle {
     }
     /// Where binary data stand: bytes, a byte array, or the calls that stand for bytes in pickles of protocol 2 that
     /// Python 3 wrote, `_codecs.encode(text, "latin1")` and `bytes()`.
-    pub(crate) fn binary(&self, id: Id) -> Option<Binary> {
+    pub fn binary(&self, id: Id) -> Option<Binary> {
         let object = match self.get(id) {
             Record::Bytes(span) => return Some(Binary::Plain(*span)),
             Record::Object(object) => object,
@@ -241,7 +264,7 @@ impl Pickle {
         }
     }
     /// Binary data.
-    pub(crate) fn read(&self, binary: Binary) -> Result<Cow<'_, [u8]>, String> {
+    pub fn read(&self, binary: Binary) -> Result<Cow<'_, [u8]>, String> {
         let span = match binary {
             Binary::Plain(span) => return Ok(Cow::Borrowed(self.slice(span))),
             Binary::Latin1(span) => span,
@@ -254,7 +277,7 @@ impl Pickle {
 
 /// Where binary data stand, and how.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Binary {
+pub enum Binary {
     /// As they are.
     Plain(Span),
     /// As text, whose characters are the bytes.

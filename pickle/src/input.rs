@@ -5,7 +5,7 @@ use std::io::{BufRead, Read};
 use super::Span;
 
 /// A source of bytes. `left` bounds what may be asked for; it is the size of the file, or less.
-pub(crate) struct Input<'a> {
+pub struct Input<'a> {
     reader: &'a mut dyn BufRead,
     left: u64,
     at: u64,
@@ -13,30 +13,30 @@ pub(crate) struct Input<'a> {
 
 impl<'a> Input<'a> {
     /// A source of which `left` bytes remain.
-    pub(crate) fn new(reader: &'a mut dyn BufRead, left: u64) -> Self {
+    pub fn new(reader: &'a mut dyn BufRead, left: u64) -> Self {
         Self { reader, left, at: 0 }
     }
     /// How many bytes were read.
-    pub(crate) fn position(&self) -> u64 {
+    pub fn position(&self) -> u64 {
         self.at
     }
     /// How many bytes remain.
-    pub(crate) fn left(&self) -> u64 {
+    pub fn left(&self) -> u64 {
         self.left
     }
     /// One byte.
-    pub(crate) fn byte(&mut self) -> Result<u8, String> {
+    pub fn byte(&mut self) -> Result<u8, String> {
         self.array::<1>().map(|[byte]| byte)
     }
     /// `N` bytes.
-    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
         let mut bytes = [0; N];
         self.claim(N as u64)?;
         self.reader.read_exact(&mut bytes).map_err(|e| format!("cannot be read: {e}"))?;
         Ok(bytes)
     }
     /// Adds the next `len` bytes to `blob`.
-    pub(crate) fn take(&mut self, len: u64, blob: &mut Vec<u8>) -> Result<Span, String> {
+    pub fn take(&mut self, len: u64, blob: &mut Vec<u8>) -> Result<Span, String> {
         self.claim(len)?;
         let start = blob.len();
         let wanted = usize::try_from(len).map_err(|_| "is too large for this machine".to_string())?;
@@ -49,7 +49,7 @@ impl<'a> Input<'a> {
         Ok(Span { start, len: wanted })
     }
     /// A line without its end.
-    pub(crate) fn line(&mut self) -> Result<Vec<u8>, String> {
+    pub fn line(&mut self) -> Result<Vec<u8>, String> {
         let mut line = Vec::new();
         let mut bounded = (&mut self.reader).take(self.left);
         bounded.read_until(b'\n', &mut line).map_err(|e| format!("cannot be read: {e}"))?;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::{Id, Input, Object, Pickle, Record, Span, text};
 
 /// Reads one pickle, up to its `STOP`.
-pub(crate) fn parse(input: &mut Input<'_>) -> Result<Pickle, String> {
+pub fn parse(input: &mut Input<'_>) -> Result<Pickle, String> {
     // Things without parts are made once.
     let records = vec![Record::None, Record::Bool(false), Record::Bool(true), Record::Tuple(Vec::new())];
     let mut machine = Machine { records, ..Machine::default() };
