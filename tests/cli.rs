@@ -140,7 +140,7 @@ fn graphs_with_integers_inside_are_run() {
     std::fs::write(&model, mixed).unwrap();
     let refused = unfloat(&["convert", text(&model), "-o", text(&dir.join("mixed")), "--emit", "cpp"]);
     assert_eq!(status(&refused), 2);
-    for part in ["`r` (relu)", "`q` (quantize)", "unfloat audit"] {
+    for part in ["`r` (relu)", "between integers", "unfloat audit", "--emit uir"] {
         assert!(stderr(&refused).contains(part), "{part}: {}", stderr(&refused));
     }
 }
