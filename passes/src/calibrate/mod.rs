@@ -381,8 +381,9 @@ pub fn channels(node: &Node, format: Format) -> Option<usize> {
 
 /// The greatest integer that a bias becomes.
 const MOST_BIAS: f64 = (1i64 << 40) as f64;
-/// A bias is rounded to this part of the greatest sum, or to less.
-const FINEST_BIAS: f64 = (1i64 << 16) as f64;
+/// A bias is rounded to this part of the greatest sum, or to less. Products of bytes reach it: their biases have the grid of the
+/// sums, which onnxruntime takes for granted.
+const FINEST_BIAS: f64 = (1i64 << 13) as f64;
 
 /// Scale and greatest code of every value that is quantized.
 fn scales(activations: &[Activation]) -> BTreeMap<&str, (f32, i64)> {
