@@ -72,8 +72,8 @@ pub struct Fold {
     pub differs: Option<Differs>,
 }
 
-/// Why a step function is what was made of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// Why a step function is what was made of it, the strongest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {
     /// Every value of the accumulator was evaluated.

@@ -119,10 +119,10 @@ fn addend(steps: &Steps, multiplier: i64, shift: u8, bounds: (i64, i64)) -> Opti
     i64::try_from(middle).ok().filter(|&a| i128::from(a).abs() < limit)
 }
 
-#[cfg(test)]
-/// Whether the numbers give the step function: at both ends of each run, between which they are monotone.
-pub fn agrees(steps: &Steps, m: &Multiply, op: &Requantize) -> bool {
-    let y = |x: i64| op.apply(x, m.multiplier, m.addend, m.shift);
+/// Whether the numbers, clipped to the bounds, give the step function: at both ends of each run, between which they are
+/// monotone.
+pub fn agrees(steps: &Steps, m: &Multiply, op: &Requantize, bounds: (i64, i64)) -> bool {
+    let y = |x: i64| op.apply(x, m.multiplier, m.addend, m.shift).clamp(bounds.0, bounds.1);
     steps.runs().all(|(from, to, value)| y(from) == value && y(to) == value)
 }
 
@@ -164,7 +164,7 @@ mod tests {
             // Ties to even are no line: at 0.5 they alternate.
             assert_eq!(found.is_some(), scale != 0.5 && scale != 0.25, "{scale}");
             let Some(m) = found else { continue };
-            assert!(agrees(&steps, &m, &op));
+            assert!(agrees(&steps, &m, &op, op.bounds()));
             assert!((-20_000..=20_000).all(|x| op.apply(x, m.multiplier, m.addend, m.shift) == f(x)));
         }
     }
@@ -174,16 +174,16 @@ mod tests {
         let op = op(IntType::signed(8));
         let steps = steps_of((-3000, 3000), |x| (x as f64 * 0.031).round().clamp(-128.0, 127.0) as i64);
         let m = find(&steps, 0.031, op.bounds()).unwrap();
-        assert!(agrees(&steps, &m, &op));
-        assert!(!agrees(&steps, &Multiply { addend: m.addend + (1 << m.shift) / 8, ..m }, &op));
+        assert!(agrees(&steps, &m, &op, op.bounds()));
+        assert!(!agrees(&steps, &Multiply { addend: m.addend + (1 << m.shift) / 8, ..m }, &op, op.bounds()));
     }
 
     #[test]
     fn constants_and_single_steps() {
         let op = op(IntType::unsigned(8));
         let constant = steps_of((-5, 5), |_| 7);
-        assert!(agrees(&constant, &find(&constant, 0.0, op.bounds()).unwrap(), &op));
+        assert!(agrees(&constant, &find(&constant, 0.0, op.bounds()).unwrap(), &op, op.bounds()));
         let step = steps_of((-50, 50), |x| i64::from(x >= 13));
-        assert!(agrees(&step, &find(&step, slope(&step), op.bounds()).unwrap(), &op));
+        assert!(agrees(&step, &find(&step, slope(&step), op.bounds()).unwrap(), &op, op.bounds()));
     }
 }

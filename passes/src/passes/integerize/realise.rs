@@ -203,11 +203,7 @@ impl Integerizer<'_> {
                 if bounds != op.bounds() && !(held(bounds.0) && held(bounds.1)) {
                     continue;
                 }
-                let clipped = |y: i64| y.clamp(bounds.0, bounds.1);
-                let right = |(s, m): (&Steps, &Multiply)| {
-                    let y = |x: i64| clipped(op.apply(x, m.multiplier, m.addend, m.shift));
-                    s.runs().all(|(from, to, value)| y(from) == value && y(to) == value)
-                };
+                let right = |(s, m): (&Steps, &Multiply)| multiply::agrees(s, m, &op, bounds);
                 if !wanted.steps.iter().zip(&numbers).all(right) {
                     continue;
                 }

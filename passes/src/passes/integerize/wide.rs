@@ -208,6 +208,14 @@ impl Integerizer<'_> {
             self.folds.truncate(folds);
             return Ok(None);
         };
+        // One entry for the value: what holds for both of the two results.
+        if let [.., first, second] = &mut self.folds[folds..] {
+            first.points = first.points.saturating_add(second.points);
+            first.bound = first.bound.max(second.bound);
+            first.exact &= second.exact;
+            first.proof = first.proof.max(second.proof);
+            self.folds.pop();
+        }
         let name = self.name(node, "codes");
         self.patch.node(which, &[a, b], &name, &node.origin).map(Some)
     }
