@@ -153,11 +153,23 @@ impl Terms<'_> {
         (a.min(b), a.max(b))
     }
 
+    /// The range of the sum of `n` products: weights from `row` on with elements of input channels from `first` on.
+    fn sum(&self, row: usize, first: usize, n: usize) -> (i128, i128) {
+        let [(lo, hi)] = *self.codes else {
+            return (0..n).map(|k| self.product(row + k, first + k)).fold((0, 0), plus);
+        };
+        // One range for all: the weights above 0 and those below meet the same two ends.
+        let (lo, hi) = (i128::from(lo), i128::from(hi));
+        let weights = &self.weight[row..row + n];
+        let above: i128 = weights.iter().map(|&w| i128::from(w.max(0))).sum();
+        let below: i128 = weights.iter().map(|&w| i128::from(w.min(0))).sum();
+        (above * lo + below * hi, above * hi + below * lo)
+    }
+
     /// A weight `[out, in]`.
     fn dense(&self, inputs: usize) -> Vec<(i128, i128)> {
         let rows = self.weight.len() / inputs.max(1);
-        let row = |o: usize| (0..inputs).map(|i| self.product(o * inputs + i, i)).fold((0, 0), plus);
-        (0..rows).map(row).collect()
+        (0..rows).map(|o| self.sum(o * inputs, 0, inputs)).collect()
     }
 
     /// A right operand `[…, in, out]`: the hull over the leading axes.
@@ -185,10 +197,7 @@ impl Terms<'_> {
         let outs_per_group = (channels / op.groups).max(1);
         let channel = |o: usize| {
             let first = o / outs_per_group * per_group;
-            let tap = |t: usize| {
-                let row = (o * taps + t) * per_group;
-                (0..per_group).map(|k| self.product(row + k, first + k)).fold((0, 0), plus)
-            };
+            let tap = |t: usize| self.sum((o * taps + t) * per_group, first, per_group);
             let mut sums: Vec<(i128, i128)> = (0..taps).map(tap).collect();
             for (axis, parts) in inside.iter().enumerate() {
                 let inner: usize = op.window.kernel[axis + 1..].iter().product();

@@ -51,11 +51,17 @@ pub(super) fn steps(shape: &Shape, rank: usize) -> Vec<usize> {
 pub(super) fn for_each(inputs: &[&Tensor], out: &TensorType, mut visit: impl FnMut(&[usize])) {
     let steps: Vec<Vec<usize>> = inputs.iter().map(|t| steps(&t.ty.shape, out.rank())).collect();
     let mut offsets = vec![0; inputs.len()];
-    for_each_index(&out.shape, |index| {
+    let Some((&run, outer)) = out.shape.split_last() else { return visit(&offsets) };
+    // Along the last axis each offset moves by the same step.
+    let along: Vec<usize> = steps.iter().map(|s| s[outer.len()]).collect();
+    for_each_index(outer, |index| {
         for (offset, steps) in offsets.iter_mut().zip(&steps) {
             *offset = index.iter().zip(steps).map(|(i, s)| i * s).sum();
         }
-        visit(&offsets);
+        for _ in 0..run {
+            visit(&offsets);
+            offsets.iter_mut().zip(&along).for_each(|(offset, step)| *offset += step);
+        }
     });
 }
 
