@@ -1,8 +1,8 @@
 //! What the certificate says of step functions: one entry for each value, also where it is made of two lines.
 
 use std::collections::BTreeSet;
-use unfloat_ir::{Diagnostics, OpDef};
 use unfloat_ir::text::parse;
+use unfloat_ir::{Diagnostics, OpDef};
 use unfloat_passes::{RunOptions, parse_calls, run_pipeline};
 
 /// Leaky slopes on sums of 16 bits: wider than thresholds and tables, so each side of zero has its own multiplication.

@@ -330,7 +330,8 @@ fn check(seed: u64) -> Result<[usize; 3], TestCaseError> {
 #[test]
 fn codes_are_those_of_the_source() {
     let mut sums = [0; 3];
-    for seed in 0..400 {
+    // The last one has results beyond a narrow range and within its type.
+    for seed in (0..400).chain([1_513_075_254_261_344_726]) {
         let one = check(seed).unwrap_or_else(|e| panic!("{e}"));
         sums.iter_mut().zip(one).for_each(|(s, n)| *s += n);
     }

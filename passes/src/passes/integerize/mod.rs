@@ -400,13 +400,13 @@ impl<'g> Integerizer<'g> {
         node: &Node,
     ) -> Result<Option<ValueId>, Diagnostic> {
         let wider = wrap::unwrapped(lattice, quantizer);
-        if let Some((func, int)) = &wider
-            && ElemType::Int(*int) == *to
-        {
-            return self.step_function(lattice, func, to, node);
+        if let Some(same) = wider.as_ref().filter(|w| !w.overflows && ElemType::Int(w.int) == *to) {
+            return self.step_function(lattice, &same.quantizer, to, node);
         }
         let direct = self.step_function(lattice, quantizer, to, node)?;
-        let (None, Some((func, int))) = (direct, wider) else { return Ok(direct) };
+        let (None, Some(wrap::Unwrapped { quantizer: func, int, .. })) = (direct, wider) else {
+            return Ok(direct);
+        };
         let folds = self.folds.len();
         let value = self.step_function(lattice, &func, &ElemType::Int(int), node)?;
         let sure = self.folds[folds..].iter().all(|f| f.bound == 0.0);

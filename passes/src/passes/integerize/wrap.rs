@@ -12,8 +12,19 @@ use unfloat_ir::{ElemType, IntType, Overflow};
 /// Bits of the type that is tried first: every float that is not beyond all sums has a code there.
 const WIDE: u8 = 48;
 
+/// A quantizer without its overflow.
+pub struct Unwrapped {
+    /// The quantizer to a type that holds every result.
+    pub quantizer: Func,
+    /// That type.
+    pub int: IntType,
+    /// Whether some result is beyond the bounds of the source's quantizer. A narrow one has a code that its bounds leave
+    /// out, so the types do not tell.
+    pub overflows: bool,
+}
+
 /// The quantizer to a type that holds every result; nothing where it saturates, or where that is not known.
-pub fn unwrapped(lattice: &Lattice, quantizer: &Func) -> Option<(Func, IntType)> {
+pub fn unwrapped(lattice: &Lattice, quantizer: &Func) -> Option<Unwrapped> {
     let (q, _, _) = quantizer
         .quantizer(0)
         .filter(|(q, ..)| matches!(q.overflow, Overflow::Wrap | Overflow::SaturateZero))?;
@@ -32,9 +43,10 @@ pub fn unwrapped(lattice: &Lattice, quantizer: &Func) -> Option<(Func, IntType)>
         return None;
     }
     let own = q.bounds();
+    let overflows = lo < own.0 || own.1 < hi;
     let int = match &q.to {
-        ElemType::Int(int) if own.0 <= lo && hi <= own.1 => *int,
+        ElemType::Int(int) if !overflows => *int,
         _ => IntType::covering(lo.min(own.0), hi.max(own.1)),
     };
-    Some((unwrapped(int)?, int))
+    Some(Unwrapped { quantizer: unwrapped(int)?, int, overflows })
 }
