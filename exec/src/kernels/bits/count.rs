@@ -53,7 +53,7 @@ impl Counter {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Counter::Avx2 => unsafe { x86::all_avx2(k, pixels, weights, sink) },
-            Counter::Portable => all(k, pixels, weights, sink, portable),
+            Counter::Portable => all(k, pixels, weights, sink, portable, within),
         }
     }
 }
@@ -66,6 +66,7 @@ fn all(
     weights: &[u64],
     sink: &mut Sink,
     count: impl Fn(&[u64], &[u64]) -> [u64; LANES],
+    within: impl Fn([u64; LANES], &[i64]) -> u64,
 ) {
     for (g, weights) in weights.chunks_exact(k * LANES).enumerate() {
         let first = g * LANES;
@@ -77,11 +78,7 @@ fn all(
                     to.iter_mut().zip(counts).for_each(|(to, n)| *to = n as u32);
                 }
                 Sink::Bits { to, stride, limits, rows, channels } => {
-                    let limits = &limits[rows[p] as usize * *channels + first..][..LANES];
-                    let mut bits = 0;
-                    for (i, (&n, &limit)) in counts.iter().zip(limits).enumerate() {
-                        bits |= u64::from(n as i64 <= limit) << i;
-                    }
+                    let bits = within(counts, &limits[rows[p] as usize * *channels + first..][..LANES]);
                     to[p * *stride + first / 64] |= bits << (first % 64);
                 }
             }
@@ -97,14 +94,19 @@ fn portable(pixel: &[u64], weights: &[u64]) -> [u64; LANES] {
     counts
 }
 
+/// Bits whether each number is at most its limit.
+fn within(counts: [u64; LANES], limits: &[i64]) -> u64 {
+    counts.iter().zip(limits).rev().fold(0, |bits, (&n, &limit)| bits << 1 | u64::from(n as i64 <= limit))
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{LANES, Sink, all};
+    use super::{LANES, Sink, all, within};
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx512f,avx512vpopcntdq")]
     pub fn all_avx512(k: usize, pixels: &[u64], weights: &[u64], sink: &mut Sink) {
-        all(k, pixels, weights, sink, |pixel, weights| {
+        let count = |pixel: &[u64], weights: &[u64]| {
             let mut sum = _mm512_setzero_si512();
             for (&x, w) in pixel.iter().zip(weights.chunks_exact(LANES)) {
                 // SAFETY: a chunk is eight words.
@@ -116,12 +118,13 @@ mod x86 {
             // SAFETY: eight words.
             unsafe { _mm512_storeu_si512(counts.as_mut_ptr().cast(), sum) };
             counts
-        });
+        };
+        all(k, pixels, weights, sink, count, within);
     }
 
     #[target_feature(enable = "avx2")]
     pub fn all_avx2(k: usize, pixels: &[u64], weights: &[u64], sink: &mut Sink) {
-        all(k, pixels, weights, sink, |pixel, weights| {
+        let count = |pixel: &[u64], weights: &[u64]| {
             let mut counts = [0u64; LANES];
             for (half, counts) in counts.chunks_exact_mut(4).enumerate() {
                 let sum = four(pixel, weights, half * 4);
@@ -129,7 +132,20 @@ mod x86 {
                 unsafe { _mm256_storeu_si256(counts.as_mut_ptr().cast(), sum) };
             }
             counts
-        });
+        };
+        let within = |counts: [u64; LANES], limits: &[i64]| {
+            let mut bits = 0;
+            for (half, (counts, limits)) in counts.chunks_exact(4).zip(limits.chunks_exact(4)).enumerate() {
+                // SAFETY: four words each.
+                let (n, limit) = unsafe {
+                    (_mm256_loadu_si256(counts.as_ptr().cast()), _mm256_loadu_si256(limits.as_ptr().cast()))
+                };
+                let beyond = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(n, limit)));
+                bits |= u64::from(!beyond as u32 & 15) << (4 * half);
+            }
+            bits
+        };
+        all(k, pixels, weights, sink, count, within);
     }
 
     /// Sums for the four channels from lane `lane` on. Carry-save adders make one word of sums, of carries and of
