@@ -2,10 +2,11 @@
 
 usage: onnxruntime.py MODEL.onnx [--batch N] [--threads T] [--rounds R] [--serve]
        onnxruntime.py MODEL.onnx --cifar10-cnn WEIGHTS.npz     write the benchmark network first
+       onnxruntime.py MODEL.onnx --binary-vgg                  write the binary VGG in floats, random signs as weights
        onnxruntime.py MODEL.onnx --quantize OUT.onnx           quantize it: static QDQ, one scale per channel
        onnxruntime.py MODEL.onnx --run IN.npy OUT.npy          run it once; IN is channels-last
 
-Needs Python packages: onnxruntime==1.31.1 numpy (and onnx for --cifar10-cnn).
+Needs Python packages: onnxruntime==1.31.1 numpy (and onnx for --cifar10-cnn and --binary-vgg).
 
 Each round runs the model for about a fifth of a second. Rounds are measured in CPU seconds of this process, so that
 other work on the machine does not count (with more than one thread: in wall-clock seconds). Without --serve, the median
@@ -86,6 +87,45 @@ def write_cifar10_cnn(path, weights_path):
     onnx.save(model, path)
 
 
+def write_binary_vgg(path):
+    """The binary VGG as PyTorch exports it (NCHW), with batch normalizations folded: convolutions, signs, poolings."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(1)
+    weights, nodes = [], []
+
+    def tensor(name, values):
+        weights.append(numpy_helper.from_array(values.astype(np.float32), name))
+        return name
+
+    x, inputs = "input", 3
+    for layer, outputs in enumerate([128, 128, 256, 256, 512, 512]):
+        w = tensor(f"w{layer}", rng.choice([-1.0, 1.0], (outputs, inputs, 3, 3)))
+        b = tensor(f"b{layer}", rng.standard_normal(outputs))
+        nodes.append(helper.make_node("Conv", [x, w, b], [f"s{layer}"], kernel_shape=[3, 3], pads=[1] * 4))
+        nodes.append(helper.make_node("Sign", [f"s{layer}"], [f"x{layer}"]))
+        x, inputs = f"x{layer}", outputs
+        if layer % 2:
+            nodes.append(helper.make_node("MaxPool", [x], [f"p{layer}"], kernel_shape=[2, 2], strides=[2, 2]))
+            x = f"p{layer}"
+    nodes.append(helper.make_node("Flatten", [x], ["features"]))
+    w = tensor("w", rng.choice([-1.0, 1.0], (10, 8192)))
+    nodes.append(helper.make_node("Gemm", ["features", w], ["output"], transB=1))
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "binary_vgg",
+        [value("input", TensorProto.FLOAT, ["batch", 3, 32, 32])],
+        [value("output", TensorProto.FLOAT, ["batch", 10])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, path)
+
+
 def quantize(source, target):
     """8-bit weights with a scale per channel and 8-bit activations, calibrated on random images."""
     import numpy as np
@@ -149,11 +189,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--serve", action="store_true")
     parser.add_argument("--cifar10-cnn", metavar="WEIGHTS", help="write the benchmark network to MODEL and stop")
+    parser.add_argument("--binary-vgg", action="store_true", help="write the binary VGG to MODEL and stop")
     parser.add_argument("--quantize", metavar="OUT", help="write the model quantized to OUT and stop")
     parser.add_argument("--run", nargs=2, metavar=("IN", "OUT"), help="run the model on IN, write OUT and stop")
     args = parser.parse_args()
     if args.cifar10_cnn:
         write_cifar10_cnn(args.model, args.cifar10_cnn)
+        return
+    if args.binary_vgg:
+        write_binary_vgg(args.model)
         return
     if args.quantize:
         quantize(args.model, args.quantize)

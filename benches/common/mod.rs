@@ -29,6 +29,7 @@ pub fn run(command: &mut Command) -> Outcome<()> {
 }
 
 /// The network in floats, with the same weights, as a file for onnxruntime.
+#[allow(dead_code, reason = "not every measurement has this network")]
 pub fn onnx_model(python: &str, graph: &Graph, work: &Path) -> Outcome<PathBuf> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/onnxruntime.py");
     let mut arrays = Vec::new();

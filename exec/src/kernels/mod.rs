@@ -1,4 +1,4 @@
-//! The fast kernels of the native executor: these on f32, and [`int`] on integers. They know nothing of graphs: slices and
+//! The fast kernels of the native executor: these on f32, [`int`] on integers, and [`bits`] on packed signs. They know nothing of graphs: slices and
 //! small shape structs.
 //!
 //! Activations are channels-last, [depth, height, width, channels], a batch is samples one after another. Weights come
@@ -17,6 +17,7 @@
 
 mod activation;
 mod aligned;
+pub mod bits;
 mod conv;
 mod conv_transpose;
 mod dense;

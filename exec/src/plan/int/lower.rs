@@ -3,6 +3,7 @@
 use super::super::PlanOptions;
 use super::super::lower::{Aliases, channels_last, root, three};
 use super::IntPlan;
+use super::bits::Packed;
 use super::elementwise::{Binary, Dequantizer, Function, Operand, Reduction, Zero};
 use super::fuse::{self, Tables, codes};
 use super::place::place;
@@ -21,15 +22,19 @@ use unfloat_ir::{
 
 pub(in super::super) fn plan(graph: &Graph, options: &PlanOptions) -> Result<IntPlan, Diagnostics> {
     check(graph)?;
-    let lowering = Lowering {
+    let mut lowering = Lowering {
         graph,
         options,
         users: graph.users(),
         ranges: Ranges::of(graph),
         tables: Tables::default(),
+        packed: Packed::none(graph),
     };
+    let mut packed = Packed::none(graph);
+    packed.settle(&lowering);
+    lowering.packed = packed;
     let (steps, alias) = lowering.steps()?;
-    place(graph, options, steps, &alias, &|v| lowering.word(v))
+    place(graph, options, steps, &alias, &|v| lowering.word(v), &lowering.packed)
 }
 
 /// Whether the graph is integers, but for the quantizers of its inputs and the dequantizers of its outputs.
@@ -79,12 +84,13 @@ type Fast = Result<Option<(Work, Vec<ValueId>)>, KernelError>;
 /// exact in single precision.
 pub(super) const TABLE: usize = 1 << 23;
 
-struct Lowering<'g> {
-    graph: &'g Graph,
-    options: &'g PlanOptions,
-    users: Vec<Vec<NodeId>>,
-    ranges: Ranges,
-    tables: Tables,
+pub(super) struct Lowering<'g> {
+    pub graph: &'g Graph,
+    pub options: &'g PlanOptions,
+    pub users: Vec<Vec<NodeId>>,
+    pub ranges: Ranges,
+    pub tables: Tables,
+    pub packed: Packed,
 }
 
 impl<'g> Lowering<'g> {
@@ -101,7 +107,7 @@ impl<'g> Lowering<'g> {
                 alias.insert(node.output, node.inputs[0]);
                 continue;
             }
-            match self.work(node) {
+            match self.work(node).map(|found| self.packing(found)) {
                 Ok((work, inputs, output)) => {
                     let constant = |v: &ValueId| self.graph.const_of(root(&alias, *v)).is_some();
                     let together = work.wants_company() && !inputs.iter().any(constant);
@@ -135,12 +141,12 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    fn ty(&self, value: ValueId) -> &'g TensorType {
+    pub fn ty(&self, value: ValueId) -> &'g TensorType {
         self.graph.ty(value)
     }
 
     /// The word of a value: the narrowest that holds what it can be.
-    fn word(&self, value: ValueId) -> Word {
+    pub fn word(&self, value: ValueId) -> Word {
         if self.ty(value).elem.is_float() {
             return Word::F32;
         }
@@ -149,6 +155,11 @@ impl<'g> Lowering<'g> {
 
     /// What does the node and what follows it, the operands that it still reads, and the value that comes out.
     fn work(&self, node: &Node) -> Result<(Work, Vec<ValueId>, ValueId), KernelError> {
+        if node.inputs.first().is_some_and(|&x| self.packed.holds(x))
+            && let Some((work, output)) = self.bits(node)?
+        {
+            return Ok((work, vec![node.inputs[0]], output));
+        }
         if self.ty(node.output).elem.is_integer()
             && let Op::Conv(_) | Op::Dense(_) = &node.op
         {
@@ -241,7 +252,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// The kernel's shape of a channels-last convolution over at most three axes.
-    fn conv_shape(&self, node: &Node, conv: &ops::Conv) -> Option<ConvShape> {
+    pub fn conv_shape(&self, node: &Node, conv: &ops::Conv) -> Option<ConvShape> {
         let (input, in_channels) = channels_last(self.ty(node.inputs[0]), conv.window.rank())?;
         Some(ConvShape {
             input,
@@ -284,12 +295,19 @@ impl<'g> Lowering<'g> {
     fn max_pool(&self, node: &Node, window: &ops::Window) -> Fast {
         let x = self.ty(node.inputs[0]);
         let word = self.word(node.inputs[0]);
-        let shape = channels_last(x, window.rank());
-        let (Some((input, channels)), true) = (shape, x.elem.is_integer() && word == self.word(node.output))
+        let (Some(shape), true) =
+            (self.pool_shape(node, window), x.elem.is_integer() && word == self.word(node.output))
         else {
             return Ok(None);
         };
-        let shape = PoolShape {
+        let pool = int::MaxPool::new(self.options.isa, &shape, word)?;
+        Ok(Some((Work::MaxPool(pool), node.inputs.clone())))
+    }
+
+    /// The kernel's shape of a channels-last pooling over at most three axes.
+    pub fn pool_shape(&self, node: &Node, window: &ops::Window) -> Option<PoolShape> {
+        let (input, channels) = channels_last(self.ty(node.inputs[0]), window.rank())?;
+        Some(PoolShape {
             input,
             channels,
             kernel: three(&window.kernel, 1),
@@ -298,9 +316,7 @@ impl<'g> Lowering<'g> {
             pad_begin: three(&window.pads_begin, 0),
             pad_end: three(&window.pads_end, 0),
             ceil_extra: [0; 3],
-        };
-        let pool = int::MaxPool::new(self.options.isa, &shape, word)?;
-        Ok(Some((Work::MaxPool(pool), node.inputs.clone())))
+        })
     }
 
     fn function(&self, node: &Node, f: Option<ops::Unary>) -> Option<(Work, Vec<ValueId>)> {

@@ -6,6 +6,7 @@
 //! kernels, and what has none (floats in the middle of a graph included) goes by its reference evaluation, one sample
 //! at a time. **Refuses:** fixed-point and affine types.
 
+mod bits;
 mod elementwise;
 mod fuse;
 mod lower;

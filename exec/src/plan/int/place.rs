@@ -3,6 +3,7 @@
 use super::super::PlanOptions;
 use super::super::layout::{Item, Layout, Sizes};
 use super::super::lower::{Aliases, root};
+use super::bits::Packed;
 use super::lower::Draft;
 use super::step::{Segment, Source, Step, Work};
 use super::{IntPlan, Port, encoded};
@@ -13,18 +14,22 @@ use unfloat_ir::{Def, Diagnostics, Graph, Tensor, ValueId};
 /// Every buffer begins on a cache line.
 const ALIGN: usize = 64;
 
-/// Cuts the steps into segments and gives every value its place. `word` is that of a value.
+/// Cuts the steps into segments and gives every value its place. `word` is that of a value which is not `packed`.
 pub(super) fn place(
     graph: &Graph,
     options: &PlanOptions,
     drafts: Vec<Draft>,
     alias: &Aliases,
     word: &dyn Fn(ValueId) -> Word,
+    packed: &Packed,
 ) -> Result<IntPlan, Diagnostics> {
     let items: Vec<Item> =
         drafts.iter().map(|d| Item { inputs: &d.inputs, output: d.output, together: d.together }).collect();
     let scratch_len = drafts.iter().map(|d| d.work.scratch_len()).max().unwrap_or(0);
-    let len = |v: ValueId| graph.ty(v).shape.num_elements().saturating_mul(word(v).bytes());
+    let len = |v: ValueId| match packed.bytes(graph, v) {
+        Some(bytes) => bytes,
+        None => graph.ty(v).shape.num_elements().saturating_mul(word(v).bytes()),
+    };
     let sizes = Sizes { of: &len, unit: 1, align: ALIGN, scratch: scratch_len };
     let layout = Layout::new(graph, options, &items, alias, &sizes)?;
     drop(items);
@@ -51,7 +56,7 @@ pub(super) fn place(
         let constant = sources.iter().any(|s| matches!(s, Source::Const(_)));
         let step = Step {
             single: match draft.work {
-                Work::Reference(_) => true,
+                Work::Reference(_) | Work::Packing { .. } => true,
                 Work::Binary(_) => false,
                 _ => constant,
             },

@@ -3,6 +3,7 @@
 use super::super::step::Place;
 use super::elementwise::{Binary, Dequantizer, Function, Reduction};
 use crate::kernels::KernelError;
+use crate::kernels::bits::{self, BitConv, BitPool};
 use crate::kernels::int::{self, AlignedBytes, Code, Word, by_word, decode, encode, view, view_mut};
 use std::sync::Arc;
 use unfloat_ir::{Data, Location, Op, OpDef, Tensor, TensorType};
@@ -38,6 +39,16 @@ pub(super) enum Segment {
 /// What a step does, on samples one after another.
 pub(super) enum Work {
     Conv(Box<int::Conv>),
+    /// A convolution or a dense layer of packed bits.
+    BitConv(Box<BitConv>),
+    /// A max pooling of packed bits.
+    BitPool(BitPool),
+    /// Another step, one sample, whose `len` codes −1 and +1 are packed at once, `channels` to a pixel.
+    Packing {
+        work: Box<Work>,
+        len: usize,
+        channels: usize,
+    },
     /// Rows of codes, as sums, through what follows sums.
     Post {
         post: int::Post,
@@ -77,6 +88,9 @@ pub(super) struct Reference {
     pub out: (TensorType, Word),
 }
 
+/// Buffers begin on a cache line.
+const LINE: usize = 64;
+
 /// In [`Work::Gather`], an element that the operand does not have.
 pub(super) const FILL: u32 = u32::MAX;
 
@@ -85,6 +99,8 @@ impl Work {
     pub fn scratch_len(&self) -> usize {
         match self {
             Work::Conv(conv) => conv.scratch_len(),
+            Work::BitConv(conv) => conv.scratch_len(),
+            Work::Packing { work, len, .. } => len.next_multiple_of(LINE).saturating_add(work.scratch_len()),
             _ => 0,
         }
     }
@@ -110,6 +126,14 @@ impl Work {
             Work::Conv(conv) => conv.run(batch, x, to, scratch),
             Work::Post { post, from } => post.run(*from, x, to),
             Work::MaxPool(pool) => pool.run(batch, x, to),
+            Work::BitConv(conv) => conv.run(batch, x, to, scratch),
+            Work::BitPool(pool) => pool.run(batch, x, to),
+            Work::Packing { work, len, channels } => {
+                let (codes, scratch) = scratch.split_at_mut(len.next_multiple_of(LINE));
+                let codes = &mut codes[..*len];
+                work.run(batch, from, codes, scratch)?;
+                bits::pack(*channels, codes, to)
+            }
             Work::Function(f) => f.run(x, to),
             Work::Binary(f) => f.run(batch, x, from.get(1).copied().unwrap_or(&[]), to),
             Work::Quantize(q) => q.run(view(x), to),

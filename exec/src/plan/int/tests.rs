@@ -14,6 +14,8 @@ use unfloat_ir::{
     Data, ElemType, Graph, IntType, Layout, Op, Origin, Overflow, Rounding, Tensor, TensorType, ValueId,
 };
 
+mod bits;
+
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 struct Random(u64);
 

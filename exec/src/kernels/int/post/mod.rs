@@ -90,6 +90,11 @@ impl Levels {
         Ok(Levels { limits, rows, count })
     }
 
+    /// The threshold of each row, where each has one.
+    pub(crate) fn single(&self) -> Option<&[i64]> {
+        (self.count == 1).then_some(&self.limits)
+    }
+
     /// A row, or the one for all.
     pub(super) fn row(&self, row: usize) -> &[i64] {
         let row = if self.rows == 1 { 0 } else { row };
