@@ -28,6 +28,9 @@ const ROUND: f64 = 0.2;
 /// Images that a caller gives at once.
 const BATCHES: [usize; 2] = [1, 16];
 
+/// One turn of a side: images per second.
+type Round = Box<dyn FnMut() -> Outcome<f64>>;
+
 fn main() -> Outcome<()> {
     let against = against()?;
     let work = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("binary");
@@ -37,7 +40,7 @@ fn main() -> Outcome<()> {
     println!("{:.0} M products of signs an image", network.products / 1e6);
     println!("roof: {}", roof.map_or("not measured".to_string(), |r| format!("{r:.0} G products/s")));
     for batch in BATCHES {
-        let mut sides: Vec<(String, Box<dyn FnMut() -> Outcome<f64>>)> = Vec::new();
+        let mut sides: Vec<(String, Round)> = Vec::new();
         for isa in Isa::available() {
             sides.push((format!("executor, {}", isa.name()), executor(&network.graph, isa, batch)?));
         }
@@ -120,7 +123,7 @@ impl Network {
 
     fn signs(&mut self, shape: &[usize]) -> ValueId {
         let n = shape.iter().product::<usize>();
-        let codes: Vec<i64> = (0..n).map(|_| if self.next() % 2 == 0 { 1 } else { -1 }).collect();
+        let codes: Vec<i64> = (0..n).map(|_| if self.next().is_multiple_of(2) { 1 } else { -1 }).collect();
         let ty = TensorType::new(ElemType::Bipolar, shape, Layout::anonymous(shape.len()));
         self.graph.add_const("w", Tensor::codes(ty, codes))
     }
