@@ -11,10 +11,10 @@
 
 mod common;
 
-use common::{Outcome, Peer, against, median, run};
+use common::{Outcome, Peer, against, median, roof, run};
 use cpu_time::ProcessTime;
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use unfloat_exec::kernels::Isa;
 use unfloat_exec::{Plan, PlanOptions};
@@ -36,7 +36,7 @@ fn main() -> Outcome<()> {
     let work = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("binary");
     std::fs::create_dir_all(&work)?;
     let network = Network::vgg()?;
-    let roof = roof(&work)?;
+    let roof = roof(&work, ROOF)?;
     println!("{:.0} M products of signs an image", network.products / 1e6);
     println!("roof: {}", roof.map_or("not measured".to_string(), |r| format!("{r:.0} G products/s")));
     for batch in BATCHES {
@@ -198,17 +198,3 @@ int main() {
   std::printf("%.1f\n", best);
 }
 "#;
-
-/// What 256-bit vectors can do; nothing without a compiler or AVX2.
-fn roof(work: &Path) -> Outcome<Option<f64>> {
-    if Isa::detect() == Isa::portable() {
-        return Ok(None);
-    }
-    let (source, program) = (work.join("roof.cpp"), work.join("roof"));
-    std::fs::write(&source, ROOF)?;
-    let compiled = Command::new("g++").args(["-O2", "-mavx2"]).arg(&source).arg("-o").arg(&program).status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        return Ok(None);
-    }
-    Ok(Some(String::from_utf8(Command::new(&program).output()?.stdout)?.trim().parse()?))
-}

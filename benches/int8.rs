@@ -12,7 +12,7 @@
 
 mod common;
 
-use common::{Outcome, Peer, against, median, onnx_model, run};
+use common::{Outcome, Peer, against, median, onnx_model, roof, run};
 use cpu_time::ProcessTime;
 use nix::sys::resource::{UsageWho, getrusage};
 use std::hint::black_box;
@@ -48,7 +48,7 @@ fn main() -> Outcome<()> {
         None => None,
     };
     let network = quantized(floats.clone(), "int8", vec![calibration])?;
-    let roof = roof(&work)?;
+    let roof = roof(&work, ROOF)?;
     println!("roof: {}", roof.map_or("not measured".to_string(), |r| format!("{r:.1} G products/s")));
     for batch in [1, 64] {
         let mut sides = vec![executor("executor", &network, Isa::detect(), batch)?];
@@ -319,17 +319,3 @@ int main() {
   std::printf("%.2f\n", best);
 }
 "#;
-
-/// 10^9 products per second that 256-bit vectors can do; nothing without a compiler or AVX2.
-fn roof(work: &Path) -> Outcome<Option<f64>> {
-    if Isa::detect() == Isa::portable() {
-        return Ok(None);
-    }
-    let (source, program) = (work.join("roof.cpp"), work.join("roof"));
-    std::fs::write(&source, ROOF)?;
-    let compiled = Command::new("g++").args(["-O2", "-mavx2"]).arg(&source).arg("-o").arg(&program).status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        return Ok(None);
-    }
-    Ok(Some(String::from_utf8(Command::new(&program).output()?.stdout)?.trim().parse()?))
-}

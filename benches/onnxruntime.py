@@ -28,8 +28,7 @@ def write_cifar10_cnn(path, weights_path):
     arrays w0, b0, w1, ... of the layers in order, convolutions as [out, height, width, in], dense as [out, in] over
     features in height-width-channel order."""
     import numpy as np
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
     given = np.load(weights_path)
     weights, nodes, layer = [], [], [0]
@@ -74,10 +73,18 @@ def write_cifar10_cnn(path, weights_path):
     dense("logits", "hidden")
     nodes.append(helper.make_node("Softmax", ["logits"], ["output"], axis=-1))
 
+    save(path, "cifar10_cnn", nodes, weights)
+
+
+def save(path, name, nodes, weights):
+    """A classifier of CIFAR-10's images (NCHW), from `input` to `output`."""
+    import onnx
+    from onnx import TensorProto, helper
+
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
-        "cifar10_cnn",
+        name,
         [value("input", TensorProto.FLOAT, ["batch", 3, 32, 32])],
         [value("output", TensorProto.FLOAT, ["batch", 10])],
         weights,
@@ -90,8 +97,7 @@ def write_cifar10_cnn(path, weights_path):
 def write_binary_vgg(path):
     """The binary VGG as PyTorch exports it (NCHW), with batch normalizations folded: convolutions, signs, poolings."""
     import numpy as np
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
     rng = np.random.default_rng(1)
     weights, nodes = [], []
@@ -113,17 +119,7 @@ def write_binary_vgg(path):
     nodes.append(helper.make_node("Flatten", [x], ["features"]))
     w = tensor("w", rng.choice([-1.0, 1.0], (10, 8192)))
     nodes.append(helper.make_node("Gemm", ["features", w], ["output"], transB=1))
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "binary_vgg",
-        [value("input", TensorProto.FLOAT, ["batch", 3, 32, 32])],
-        [value("output", TensorProto.FLOAT, ["batch", 10])],
-        weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
-    onnx.save(model, path)
+    save(path, "binary_vgg", nodes, weights)
 
 
 def quantize(source, target):

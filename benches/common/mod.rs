@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use unfloat_exec::kernels::Isa;
 use unfloat_ir::Graph;
 
 /// What may fail.
@@ -45,6 +46,21 @@ pub fn onnx_model(python: &str, graph: &Graph, work: &Path) -> Outcome<PathBuf> 
     std::fs::write(&weights, unfloat_npy::write_npz(arrays.iter().map(|(n, t)| (n.as_str(), t)))?)?;
     run(Command::new(python).arg(script).arg(&onnx).arg("--cifar10-cnn").arg(&weights))?;
     Ok(onnx)
+}
+
+/// 10^9 products per second that 256-bit vectors can do, as a C++ program prints them; nothing without a compiler or AVX2.
+#[allow(dead_code, reason = "not every measurement has a roof")]
+pub fn roof(work: &Path, program: &str) -> Outcome<Option<f64>> {
+    if Isa::detect() == Isa::portable() {
+        return Ok(None);
+    }
+    let (source, binary) = (work.join("roof.cpp"), work.join("roof"));
+    std::fs::write(&source, program)?;
+    let compiled = Command::new("g++").args(["-O2", "-mavx2"]).arg(&source).arg("-o").arg(&binary).status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        return Ok(None);
+    }
+    Ok(Some(String::from_utf8(Command::new(&binary).output()?.stdout)?.trim().parse()?))
 }
 
 /// A program that runs one round, and prints its images per second, for every line that it reads.

@@ -22,6 +22,9 @@ const TILE: usize = 32;
 /// Most pixels, and most steps that the table of limits may take.
 const MOST: usize = 1 << 24;
 
+/// Along each axis, the first tap inside the input and how many there are.
+type Taps = [(usize, usize); 3];
+
 /// What comes out.
 #[derive(Clone, Copy, Debug)]
 pub enum BitOutput<'a> {
@@ -68,8 +71,21 @@ pub struct BitConv {
 }
 
 impl BitConv {
+    /// Whether there is a kernel for this; [`BitConv::new`] gives one exactly then.
+    pub fn takes(isa: Isa, spec: &BitConvSpec) -> Result<bool, KernelError> {
+        Ok(Self::unpacked(isa, spec)?.is_some())
+    }
+
     /// Packs weights; nothing where another kernel is needed.
     pub fn new(isa: Isa, spec: &BitConvSpec) -> Result<Option<BitConv>, KernelError> {
+        let Some((mut conv, classes)) = Self::unpacked(isa, spec)? else { return Ok(None) };
+        let ones = conv.pack(spec.weights);
+        conv.fill(&classes, &ones, spec.bias, spec.output);
+        Ok(Some(conv))
+    }
+
+    /// Everything but the weights and the table, and the taps of each border class.
+    fn unpacked(isa: Isa, spec: &BitConvSpec) -> Result<Option<(BitConv, Vec<Taps>)>, KernelError> {
         let BitConvSpec { shape, weights, bias, output: out } = *spec;
         let output = shape.output()?;
         exactly("convolution weights", weights.len(), shape.weights_len()?)?;
@@ -92,7 +108,7 @@ impl BitConv {
             return Ok(None);
         }
         let depth = shape.in_channels.div_ceil(BITS);
-        let mut conv = BitConv {
+        let conv = BitConv {
             counter: Counter::of(isa),
             shape: shape.clone(),
             output,
@@ -108,9 +124,7 @@ impl BitConv {
                 BitOutput::Bits(_) => None,
             },
         };
-        let ones = conv.pack(weights);
-        conv.fill(&classes, &ones, bias, out);
-        Ok(Some(conv))
+        Ok(Some((conv, classes)))
     }
 
     /// Packs the weights; the number of ones of each channel and tap.
@@ -132,7 +146,7 @@ impl BitConv {
     }
 
     /// Fills the table of every border class.
-    fn fill(&mut self, classes: &[[(usize, usize); 3]], ones: &[u32], bias: &[i64], out: BitOutput) {
+    fn fill(&mut self, classes: &[Taps], ones: &[u32], bias: &[i64], out: BitOutput) {
         let [kd, kh, kw] = self.shape.kernel;
         for (class, &[z, y, x]) in classes.iter().enumerate() {
             let within = |(first, count): (usize, usize), at: usize| at >= first && at - first < count;
@@ -265,7 +279,7 @@ fn inside(s: &ConvShape, i: usize, at: usize) -> (usize, usize) {
 }
 
 /// The class of each output pixel, and the taps of each class.
-fn classes(taps: &[Vec<(usize, usize)>; 3]) -> (Vec<u32>, Vec<[(usize, usize); 3]>) {
+fn classes(taps: &[Vec<(usize, usize)>; 3]) -> (Vec<u32>, Vec<Taps>) {
     let mut known = BTreeMap::new();
     let (mut class, mut all) = (Vec::new(), Vec::new());
     for &z in &taps[0] {

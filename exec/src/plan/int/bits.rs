@@ -10,7 +10,7 @@ use super::lower::Lowering;
 use super::step::Work;
 use crate::kernels::bits::{BITS, BitConv, BitConvSpec, BitOutput, BitPool};
 use crate::kernels::int::{Map, Word};
-use crate::kernels::{ConvShape, KernelError};
+use crate::kernels::{ConvShape, Isa, KernelError};
 use unfloat_ir::arena::Handle;
 use unfloat_ir::{ElemType, Graph, Node, NodeId, Op, ValueId};
 
@@ -103,7 +103,9 @@ fn candidates(lowering: &Lowering) -> Vec<ValueId> {
                     let along = lowering.packed.along[v.index()];
                     lowering.pool_shape(node, &p.window).is_some_and(|s| s.channels == along)
                 }
-                Op::Conv(_) | Op::Dense(_) => lowering.bit_sums(node, None).is_ok_and(|c| c.is_some()),
+                Op::Conv(_) | Op::Dense(_) => {
+                    lowering.bit_sums(node, None, BitConv::takes).is_ok_and(|taken| taken == Some(true))
+                }
                 _ => false,
             }
     };
@@ -137,8 +139,13 @@ impl Lowering<'_> {
         flat.then(|| ConvShape::conv2d([1, pixels], [along, outputs], [1, pixels]))
     }
 
-    /// A convolution or a dense layer of a packed operand: its sums, or the bits of thresholds.
-    fn bit_sums(&self, node: &Node, limits: Option<&[i64]>) -> Result<Option<BitConv>, KernelError> {
+    /// A convolution or a dense layer of a packed operand, its sums or the bits of thresholds, as `kernel` takes it.
+    fn bit_sums<T>(
+        &self,
+        node: &Node,
+        limits: Option<&[i64]>,
+        kernel: impl FnOnce(Isa, &BitConvSpec) -> Result<T, KernelError>,
+    ) -> Result<Option<T>, KernelError> {
         let constant = |i: usize| self.graph.const_of(node.inputs[i]).and_then(|t| fuse::codes(t));
         let integer = self.ty(node.output).elem.is_integer() && self.word(node.output) <= Word::I64;
         let (Some(shape), Some(weights), true) = (self.bit_shape(node), constant(1), integer) else {
@@ -147,8 +154,8 @@ impl Lowering<'_> {
         let bias = if node.inputs.len() > 2 { constant(2) } else { Some(vec![0; shape.out_channels]) };
         let Some(bias) = bias else { return Ok(None) };
         let output = limits.map_or(BitOutput::Sums(self.word(node.output)), BitOutput::Bits);
-        let spec = BitConvSpec { shape: &shape, weights: &weights, bias: &bias, output };
-        BitConv::new(self.options.isa, &spec)
+        kernel(self.options.isa, &BitConvSpec { shape: &shape, weights: &weights, bias: &bias, output })
+            .map(Some)
     }
 
     /// The step of a node that reads a packed value, and what comes out.
@@ -164,7 +171,7 @@ impl Lowering<'_> {
             Some((limits, output)) => (Some(limits), output),
             None => (None, node.output),
         };
-        let conv = self.bit_sums(node, limits.as_deref())?;
+        let conv = self.bit_sums(node, limits.as_deref(), BitConv::new)?.flatten();
         Ok(conv.map(|conv| (Work::BitConv(Box::new(conv)), output)))
     }
 
