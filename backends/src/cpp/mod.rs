@@ -94,12 +94,14 @@ impl Backend for Cpp {
     }
 
     fn emit(&self, graph: &Graph, options: &Options, out: &mut OutDir) -> Result<(), Diagnostics> {
-        self.check(graph, options)?;
-        let graph = graph.decoded()?.compact();
-        if core::has_integers(&graph) {
-            let core = integer::check(&graph)?;
-            return integer::emit(&graph, &core, options, out);
+        let compact = graph.decoded()?.compact();
+        if compact.stage >= INFO.from && core::has_integers(&compact) {
+            namer::check(&graph.name, &[Language::Cpp])?;
+            let core = integer::check(&compact)?;
+            return integer::emit(&compact, &core, options, out);
         }
+        self.check(graph, options)?;
+        let graph = compact;
         let plan = Plan::new(&graph);
         out.add(&format!("cpp/{}.hpp", graph.name), header::file(&graph, &plan, options))?;
         out.add("cpp/main.cpp", program::main_cpp(&graph))?;

@@ -44,6 +44,7 @@ pub use conv_transpose::{ConvTranspose, ConvTransposeShape};
 pub use dense::Dense;
 pub use elementwise::{Binary, Unary, binary, binary_in_place, channel_affine, unary, unary_in_place};
 pub use error::KernelError;
+pub(crate) use error::exactly;
 pub use isa::Isa;
 pub use pool::{Pool, PoolKind, PoolShape, global_mean};
 pub use softmax::{softmax, softmax_in_place};

@@ -52,8 +52,8 @@ pub(super) struct Term {
 pub(super) fn sums<I: Iterator<Item = Term>>(
     inputs: &[&Tensor],
     out: &TensorType,
-    channel: impl Fn(usize) -> usize,
-    terms: impl Fn(usize) -> I,
+    channel: impl Fn(usize) -> usize + Sync,
+    terms: impl Fn(usize) -> I + Sync,
 ) -> Result<Data, OpError> {
     let n = out.shape.num_elements();
     if out.elem.is_float() {
@@ -63,7 +63,7 @@ pub(super) fn sums<I: Iterator<Item = Term>>(
             let bias = bias.map_or(0.0, |b| f64::from(b[channel(i)]));
             terms(i).fold(bias, |sum, at| sum + f64::from(x[at.x]) * f64::from(w[at.w])) as f32
         };
-        return Ok(Data::F32((0..n).map(sum).collect()));
+        return Ok(Data::F32(each(n, inputs, sum)));
     }
     let (x, w) = (codes(inputs, 0)?, codes(inputs, 1)?);
     let bias = if inputs.len() > 2 { Some(codes(inputs, 2)?) } else { None };
@@ -71,7 +71,26 @@ pub(super) fn sums<I: Iterator<Item = Term>>(
         let bias = bias.as_ref().map_or(0, |b| b[channel(i)]);
         terms(i).fold(bias, |sum, at| sum.wrapping_add(x[at.x].wrapping_mul(w[at.w])))
     };
-    Ok(Data::from_codes(&out.elem, (0..n).map(sum)))
+    Ok(Data::from_codes(&out.elem, each(n, inputs, sum)))
+}
+
+/// Products below which a thread is not worth its start.
+const FEW: usize = 1 << 18;
+
+/// All sums in order. Each is one thread's alone, so their number makes no difference.
+fn each<T: Send>(n: usize, inputs: &[&Tensor], sum: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let per_row = inputs[1].len() / inputs[1].shape().iter().next().copied().unwrap_or(1).max(1);
+    let worth = n.saturating_mul(per_row) / FEW;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(worth);
+    if threads < 2 {
+        return (0..n).map(sum).collect();
+    }
+    let (share, sum) = (n.div_ceil(threads), &sum);
+    std::thread::scope(|scope| {
+        let part = |t: usize| move || (t * share..n.min((t + 1) * share)).map(sum).collect::<Vec<T>>();
+        let parts: Vec<_> = (0..threads).map(|t| scope.spawn(part(t))).collect();
+        parts.into_iter().flat_map(|p| p.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
+    })
 }
 
 #[cfg(test)]

@@ -1,21 +1,22 @@
 //! What a quantization costs, measured: float graph and quantized graph side by side on samples.
 //!
 //! In: the float graph, the fake-quantized one, the one that ships, the numbers of the recipe, samples, and, if they are
-//! known, the classes of the samples. Out: a [`Cost`]. Noise is that of the fake-quantized graph, which has every value of
-//! the float graph; it runs with its quantizers as float steps ([`super::simulate`]), which can differ from their exact
-//! evaluation by a code here and there, and sums in single precision. Classes are those of the graph that ships, to the bit.
+//! known, the classes of the samples. Out: a [`Cost`]. Noise and classes are those of the graph that ships, to the bit, where
+//! it has the codes of every value that is compared. Where a pass has left some out, noise is that of the fake-quantized
+//! graph, which has every value of the float graph; it runs with its quantizers as float steps ([`super::simulate`]), which
+//! can differ from their exact evaluation by a code here and there, and sums in single precision.
 //!
 //! * Signal to quantization noise is `10 · log10(Σ f² / Σ (f − q)²)` over all elements of all samples, in decibels.
 //! * An element is saturated when the float graph's value lies beyond the codes by more than half a step.
 //! * The class of a sample is where the first result's greatest element is, the first of several; or it is that result
 //!   itself, where the graph that ships gives classes alone.
 
-use super::runner::{Runner, Shipped};
+use super::runner::{Place, Runner, Shipped, Wanted};
 use super::simulate::simulated;
 use crate::recipe::resolved::{Resolved, Weight};
 use crate::recipe::sites::layer_name;
 use serde::Serialize;
-use unfloat_ir::{Data, Diagnostic, Diagnostics, Format, Graph, Location, ValueId};
+use unfloat_ir::{Data, Diagnostic, Diagnostics, ElemType, Format, Graph, Location, Op, ValueId};
 
 /// What quantizing a weight costs.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -146,8 +147,9 @@ struct Probe {
 /// Compares two graphs, batch after batch.
 pub struct Meter {
     float: Runner,
-    quantized: Runner,
     shipped: Shipped,
+    /// The fake-quantized graph, where the one that ships does not have every value.
+    simulated: Option<Runner>,
     probes: Vec<Probe>,
     /// Where the first result stands among the probes, if it has classes.
     classes: Option<usize>,
@@ -167,25 +169,20 @@ impl Meter {
         shipped: &Graph,
         numbers: &Resolved,
     ) -> Result<Self, Diagnostics> {
-        let Pairs { probes, left, right, first } = pairs(float, quantized, numbers);
-        let shipped = Shipped::new(shipped)?;
+        let Pairs { probes, left, right, wanted, first } = pairs(float, quantized, numbers);
+        let all = wanted.len() == probes.len();
+        let shipped = Shipped::new(shipped, if all { &wanted } else { &[] })?;
+        let simulated = match all && shipped.shows() {
+            true => None,
+            false => Some(simulation(quantized, &right)?),
+        };
         // As many scores, or one class instead.
         let alike = |p: &Probe| p.len > 1 && [1, p.len].contains(&shipped.result_len());
         let classes = first.filter(|&at| probes.get(at).is_some_and(alike));
         let weights = weight_costs(float, numbers);
-        let floats = quantized.inputs().iter().all(|&v| quantized.ty(v).elem.is_float());
-        let quantized = match simulated(quantized)?.filter(|_| floats) {
-            // The values that are wanted are found under their names: a replacement takes them over.
-            Some(graph) => {
-                let name = |v: &ValueId| quantized.value(*v).name.as_str();
-                let moved: Vec<ValueId> = right.iter().map(|v| find(&graph, name(v)).unwrap_or(*v)).collect();
-                Runner::new(&graph, &moved)?
-            }
-            None => Runner::new(quantized, &right)?,
-        };
         let (same, correct, labelled) = (0, (0, 0), 0);
         let float = Runner::new(float, &left)?;
-        Ok(Self { float, quantized, shipped, probes, classes, weights, samples: 0, same, correct, labelled })
+        Ok(Self { float, shipped, simulated, probes, classes, weights, samples: 0, same, correct, labelled })
     }
 
     /// Compares on samples: one vector of elements per input of the graph; `labels` has a class for each, or nothing.
@@ -208,17 +205,23 @@ impl Meter {
         threads: usize,
         seen: impl Fn(usize),
     ) -> Result<(), Diagnostics> {
-        let Meter { float, quantized, shipped, probes, classes, samples, same, correct, labelled, .. } = self;
-        let step = float.batch().min(quantized.batch());
+        let Meter { float, shipped, simulated, probes, classes, samples, same, correct, labelled, .. } = self;
+        let most = simulated.as_ref().map_or(usize::MAX, Runner::batch);
+        let step = float.batch().min(shipped.batch()).min(most);
         let mut at = 0;
         while at < count {
             let n = step.min(count - at);
             let f = float.batch_of(inputs, at, n, threads)?;
-            let q = quantized.batch_of(inputs, at, n, threads)?;
+            let (last, q) = match simulated {
+                None => shipped.batch_of(inputs, at, n, threads)?,
+                Some(runner) => {
+                    let own = classes.map(|_| shipped.batch_of(inputs, at, n, threads)).transpose()?;
+                    (own.unwrap_or_default().0, runner.batch_of(inputs, at, n, threads)?)
+                }
+            };
             measure(probes, &f, &q, n, threads);
             if let Some(c) = *classes {
                 let len = probes[c].len;
-                let last = shipped.classes(inputs, at, n, threads)?;
                 for (s, b) in last.into_iter().enumerate() {
                     let a = greatest(&f[c][s * len..(s + 1) * len]) as i64;
                     *same += usize::from(a == b);
@@ -268,12 +271,28 @@ impl Meter {
     }
 }
 
+/// The fake-quantized graph, made ready to show values, in floats alone if that can be.
+fn simulation(quantized: &Graph, right: &[ValueId]) -> Result<Runner, Diagnostics> {
+    let floats = quantized.inputs().iter().all(|&v| quantized.ty(v).elem.is_float());
+    match simulated(quantized)?.filter(|_| floats) {
+        // The values that are wanted are found under their names: a replacement takes them over.
+        Some(graph) => {
+            let name = |v: &ValueId| quantized.value(*v).name.as_str();
+            let moved: Vec<ValueId> = right.iter().map(|v| find(&graph, name(v)).unwrap_or(*v)).collect();
+            Runner::new(&graph, &moved)
+        }
+        None => Runner::new(quantized, right),
+    }
+}
+
 /// What is compared, and where it is found in both graphs.
 #[derive(Default)]
 struct Pairs {
     probes: Vec<Probe>,
     left: Vec<ValueId>,
     right: Vec<ValueId>,
+    /// The codes of each in the graph that ships; fewer than probes, if some have no codes that tell them.
+    wanted: Vec<Wanted>,
     /// The probe of the first result.
     first: Option<usize>,
 }
@@ -297,10 +316,17 @@ fn pairs(float: &Graph, quantized: &Graph, numbers: &Resolved) -> Pairs {
             len: float.ty(l).shape.num_elements(),
             sums: Sums::default(),
         });
+        if let Some((_, node)) = quantized.producer(r)
+            && let Op::Dequantize(_) = node.op
+        {
+            let name = quantized.value(node.inputs[0]).name.clone();
+            let place = Place::Codes { name, elem: ElemType::Int(a.quantizer.int), scale: a.scale };
+            all.wanted.push(Wanted { place, like: float.ty(l).clone() });
+        }
         all.left.push(l);
         all.right.push(r);
     }
-    for (l, r) in float.outputs().iter().zip(quantized.outputs()) {
+    for (i, (l, r)) in float.outputs().iter().zip(quantized.outputs()).enumerate() {
         if !float.ty(l.value).elem.is_float() || !quantized.ty(r.value).elem.is_float() {
             continue;
         }
@@ -321,6 +347,7 @@ fn pairs(float: &Graph, quantized: &Graph, numbers: &Resolved) -> Pairs {
         });
         all.left.push(l.value);
         all.right.push(r.value);
+        all.wanted.push(Wanted { place: Place::Result(i), like: float.ty(l.value).clone() });
     }
     all
 }
@@ -379,9 +406,10 @@ pub fn weight_costs(float: &Graph, numbers: &Resolved) -> Vec<WeightCost> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::resolved::{Activation, Codes};
     use unfloat_ir::Origin;
-    use unfloat_ir::ops::{ArgReduce, Cast, Unary};
-    use unfloat_ir::{ElemType, Layout, TensorType};
+    use unfloat_ir::ops::{ArgReduce, Cast, Dequantize, Quantize, QuantizeOrder, Unary};
+    use unfloat_ir::{IntType, Layout, Overflow, Rounding, Tensor, TensorType};
 
     /// A graph of three scores: the input through functions, one after another.
     fn scores(functions: &[unfloat_ir::Op]) -> Graph {
@@ -413,6 +441,58 @@ mod tests {
             assert_eq!(seen.get(), 3);
             let cost = meter.finish().unwrap();
             assert_eq!((cost.same_class, cost.correct), (Some(right), Some((3, right))));
+        }
+    }
+    /// Codes of 8 bits without a sign, and back.
+    fn coded(codes: &str, scale: f32) -> Graph {
+        let mut g = Graph::new("g");
+        let o = Origin::default();
+        let v = g.add_input("x", TensorType::f32([3], Layout::channels_last(0)));
+        let scalar = |v| Tensor::f32([], Layout::anonymous(0), vec![v]);
+        let (s, z) = (g.add_const("s", scalar(scale)), g.add_const("z", scalar(0.0)));
+        let op = Quantize {
+            to: ElemType::Int(IntType::unsigned(8)),
+            narrow: false,
+            rounding: Rounding::HalfEven,
+            overflow: Overflow::Saturate,
+            order: QuantizeOrder::RoundThenSaturate,
+        };
+        let q = g.add_node(op, &[v, s, z], codes, &o).unwrap();
+        let d = g.add_node(Dequantize, &[q, s, z], "v0.quantized", &o).unwrap();
+        g.add_output("y", d);
+        g
+    }
+
+    /// The noise is that of the graph that ships where its codes are found, and of the simulation elsewhere.
+    #[test]
+    fn noise_is_that_of_the_graph_that_ships() {
+        let float = scores(&[Unary::Relu.into()]);
+        let quantized = coded("v0.codes", 0.5);
+        let codes = Codes {
+            int: IntType::unsigned(8),
+            rounding: Rounding::HalfEven,
+            overflow: Overflow::Saturate,
+            narrow: false,
+        };
+        let activation = Activation {
+            value: "v0".to_string(),
+            layer: String::new(),
+            format: Format::Int { int: codes.int, rounding: codes.rounding, overflow: codes.overflow },
+            codes: "u8".to_string(),
+            quantizer: codes,
+            scale: 0.5,
+            min: None,
+            max: None,
+        };
+        let numbers = Resolved { activations: vec![activation], ..Resolved::default() };
+        let samples = [Data::F32(vec![4.0, 1.25, -1.0, 16.0, 0.0, 9.0])];
+        for (shipped, error) in [(coded("v0.codes", 1.0), 8.0), (coded("other", 1.0), 0.25)] {
+            let mut meter = Meter::new(&float, &quantized, &shipped, &numbers).unwrap();
+            meter.feed(&samples, 2, None, 2).unwrap();
+            let cost = meter.finish().unwrap();
+            assert_eq!(cost.values.len(), 1);
+            assert_eq!((cost.values[0].max_error, cost.values[0].elements), (error, 6));
+            assert_eq!(cost.same_class, Some(2));
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The values of a graph on many samples, and the classes of one.
 //!
 //! In: a graph, and which of its values are wanted. Out: batch after batch, the elements of each wanted value, samples one
-//! after another; of a [`Shipped`] graph, the class of each sample, from exactly the numbers that the graph stands for. The fast executor computes them; where the graph holds anything but floats, and its quantizers cannot be
-//! written as float steps either, it is the reference evaluator, a sample at a time.
+//! after another; of a [`Shipped`] graph, the class of each sample, from exactly the numbers that the graph stands for, and
+//! what its codes stand for. The fast executor computes them; where the graph holds anything but floats, and its quantizers
+//! cannot be written as float steps either, it is the reference evaluator, a sample at a time.
 
 use super::report::greatest;
 use crate::validate::evaluate_from;
 use std::sync::Arc;
 use unfloat_exec::reference::evaluate;
 use unfloat_exec::{Plan, PlanOptions};
-use unfloat_ir::{Data, Diagnostics, Graph, Tensor, TensorType, ValueId};
+use unfloat_ir::ops::Dequantize;
+use unfloat_ir::{Data, Diagnostics, ElemType, Graph, Layout, Origin, Tensor, TensorType, ValueId};
 
 /// Floats of wanted values that are held at once, about: what the allocator gives again, and caches half hold.
 const HELD: usize = 2 << 20;
@@ -109,22 +111,63 @@ fn part(ty: &TensorType, data: &Data, at: usize, n: usize) -> Data {
     }
 }
 
-/// The graph that ships, made ready to tell classes.
+/// A value of the float graph that the graph that ships may have too.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Where it is there.
+    pub place: Place,
+    /// The float value's type.
+    pub like: TensorType,
+}
+
+/// Where a value of the float graph is in the graph that ships.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// As integers.
+    Codes {
+        /// Their name.
+        name: String,
+        /// What kind of integers they are.
+        elem: ElemType,
+        /// What code 1 stands for.
+        scale: f32,
+    },
+    /// As the graph's result of this number, a float.
+    Result(usize),
+}
+
+/// The graph that ships, made ready to tell classes and values.
 pub struct Shipped {
     graph: Graph,
     inputs: Vec<TensorType>,
     plan: Option<Plan>,
+    /// The wanted values, which follow the graph's own results; none if it does not have them all.
+    shown: Option<usize>,
+    batch: usize,
 }
 
 impl Shipped {
     /// Prepares a graph.
-    pub fn new(graph: &Graph) -> Result<Self, Diagnostics> {
-        let plan = match Plan::takes(graph) {
-            true => Some(Plan::new(graph, &PlanOptions { max_batch: MOST, ..PlanOptions::default() })?),
-            false => None,
-        };
+    pub fn new(graph: &Graph, wanted: &[Wanted]) -> Result<Self, Diagnostics> {
+        let with_values = shown(graph, wanted).filter(Plan::takes);
+        let shown = with_values.is_some().then_some(wanted.len());
+        let held: usize = wanted.iter().map(|w| w.like.shape.num_elements()).fold(0, usize::saturating_add);
+        let batch = if shown.is_some() { (HELD / held.max(1)).clamp(1, MOST) } else { MOST };
+        let graph = with_values.unwrap_or_else(|| graph.clone());
+        let options = PlanOptions { max_batch: batch, ..PlanOptions::default() };
+        let plan = Plan::takes(&graph).then(|| Plan::new(&graph, &options)).transpose()?;
         let inputs = graph.inputs().iter().map(|&v| graph.ty(v).clone()).collect();
-        Ok(Self { graph: graph.clone(), inputs, plan })
+        Ok(Self { graph, inputs, plan, shown, batch })
+    }
+
+    /// How many samples go at once, at most.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Whether the wanted values are shown.
+    pub fn shows(&self) -> bool {
+        self.shown.is_some()
     }
 
     /// Elements of the first result.
@@ -133,14 +176,14 @@ impl Shipped {
     }
 
     /// The classes of `n` samples from sample `at` on: where the first result is greatest, or that result itself if it is
-    /// one number.
-    pub fn classes(
+    /// one number. Behind them the wanted values, if they are shown.
+    pub fn batch_of(
         &self,
         inputs: &[Data],
         at: usize,
         n: usize,
         threads: usize,
-    ) -> Result<Vec<i64>, Diagnostics> {
+    ) -> Result<(Vec<i64>, Vec<Vec<f32>>), Diagnostics> {
         let parts = |at, n| self.inputs.iter().zip(inputs).map(move |(ty, data)| part(ty, data, at, n));
         let Some(plan) = &self.plan else {
             let one = |s: usize| {
@@ -150,14 +193,50 @@ impl Shipped {
                 let results = evaluate(&self.graph, &tensors)?;
                 Ok(results.first().map_or(0, |y| class(&y.data)))
             };
-            return (at..at + n).map(one).collect();
+            let classes: Result<_, Diagnostics> = (at..at + n).map(one).collect();
+            return Ok((classes?, Vec::new()));
         };
         let parts: Vec<Data> = parts(at, n).collect();
-        let results = plan.run_data(&parts.iter().collect::<Vec<_>>(), n, threads)?;
+        let mut results = plan.run_data(&parts.iter().collect::<Vec<_>>(), n, threads)?;
+        let own = results.len() - self.shown.unwrap_or(0);
+        let floats = |data| match data {
+            Data::F32(v) => v,
+            codes => (0..codes.len()).filter_map(|i| codes.code(i)).map(|c| c as f32).collect(),
+        };
+        let values = results.split_off(own).into_iter().map(floats).collect();
         let output = self.graph.outputs().first().map(|o| self.graph.ty(o.value).clone());
-        let (Some(ty), Some(result)) = (output, results.first()) else { return Ok(vec![0; n]) };
-        Ok((0..n).map(|s| class(&part(&ty, result, s, 1))).collect())
+        let classes = match (output, results.first()) {
+            (Some(ty), Some(result)) => (0..n).map(|s| class(&part(&ty, result, s, 1))).collect(),
+            _ => vec![0; n],
+        };
+        Ok((classes, values))
     }
+}
+
+/// The graph with the wanted values as floats behind its own results; nothing where one of them is missing.
+fn shown(graph: &Graph, wanted: &[Wanted]) -> Option<Graph> {
+    let mut out = graph.clone();
+    for Wanted { place, like } in wanted {
+        let (value, elem) = match place {
+            Place::Codes { name, elem, .. } => (graph.values().find(|(_, v)| v.name == *name)?.0, elem),
+            Place::Result(i) => (graph.outputs().get(*i)?.value, &like.elem),
+        };
+        let ty = graph.ty(value);
+        let same = ty.elem == *elem && ty.shape == like.shape && ty.layout == like.layout;
+        if !same || graph.const_of(value).is_some() {
+            return None;
+        }
+        let value = match place {
+            Place::Result(_) => value,
+            Place::Codes { scale, .. } => {
+                let mut scalar = |v| out.add_const("scalar", Tensor::f32([], Layout::anonymous(0), vec![v]));
+                let inputs = [value, scalar(*scale), scalar(0.0)];
+                out.add_node(Dequantize, &inputs, "shown", &Origin::default()).ok()?
+            }
+        };
+        out.add_output("shown", value);
+    }
+    Some(out)
 }
 
 /// The class that one result tells.

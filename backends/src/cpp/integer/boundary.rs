@@ -16,8 +16,8 @@ use unfloat_ir::{Diagnostic, ElemType, Graph, Location, Overflow, Shape, Tensor,
 /// Numbers of the boundary stay below this.
 const MOST: i128 = 1 << 61;
 
-/// What C++ cannot do at the boundary of a core that comes from `model`.
-pub fn faults(model: &Graph, core: &Core) -> Vec<Diagnostic> {
+/// What C++ cannot do at the boundary of a core that comes from `model`; `ranges` are those of the core.
+pub fn faults(model: &Graph, core: &Core, ranges: &Ranges) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut error = |what: &str, name: &str, text: String| {
         found.push(Diagnostic::error(Location::default(), format!("{what} `{name}` {text}")));
@@ -35,7 +35,6 @@ pub fn faults(model: &Graph, core: &Core) -> Vec<Diagnostic> {
             error("input", name, "has a zero point beyond 32 bits".to_string());
         }
     }
-    let ranges = Ranges::of(&core.graph);
     for (numbers, output) in core.outputs.iter().zip(core.graph.outputs()) {
         let Some(numbers) = numbers else { continue };
         let codes = ranges.of_value(output.value).unwrap_or((-MOST, MOST));

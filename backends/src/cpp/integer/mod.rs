@@ -39,15 +39,15 @@ use words::Word;
 pub fn check(graph: &Graph) -> Result<Core, Diagnostics> {
     let core = core::split(graph)?;
     let mut found = Diagnostics::new();
-    found.extend(boundary::faults(graph, &core));
     let g = &core.graph;
+    let ranges = Ranges::of(g);
+    found.extend(boundary::faults(graph, &core, &ranges));
     for (id, value) in g.values() {
         if value.ty.shape.contains(&0) {
             let at = g.producer(id).map(|(_, n)| Location::from(&n.origin)).unwrap_or_default();
             found.push(Diagnostic::error(at, format!("value `{}` has no elements", value.name)));
         }
     }
-    let ranges = Ranges::of(g);
     for (_, node) in g.live_nodes() {
         if let Some(fault) = ops::fault(g, &ranges, node) {
             let text = format!("`{}` ({}): {fault}", g.value(node.output).name, node.op.name());

@@ -3,8 +3,8 @@
 //! In and out: words of any width. A block of codes is decoded into 64-bit numbers, computed, and encoded.
 
 use super::fuse;
-use crate::kernels::KernelError;
 use crate::kernels::int::{Code, Word, by_word, decode, encode, view};
+use crate::kernels::{KernelError, exactly};
 use unfloat_ir::IntType;
 use unfloat_ir::ops::{self, ReduceFn};
 
@@ -196,6 +196,13 @@ pub(super) struct Dequantizer {
     pub len: usize,
 }
 
+/// Codes of up to 16 bits, which floats hold: the same numbers as one by one, in a loop that compilers make vectors of.
+fn short<T: Copy + Into<f32>>(x: &[T], to: &mut [f32], scale: f32, zero: f32) -> Result<(), KernelError> {
+    exactly("codes", x.len(), to.len())?;
+    to.iter_mut().zip(x).for_each(|(y, &x)| *y = (x.into() - zero) * scale);
+    Ok(())
+}
+
 /// The zero point; integers are subtracted exactly.
 pub(super) enum Zero {
     Float(Vec<f32>),
@@ -204,6 +211,14 @@ pub(super) enum Zero {
 
 impl Dequantizer {
     pub fn run(&self, x: &[u8], to: &mut [f32]) -> Result<(), KernelError> {
+        if let (&[scale], Some(zero)) = (self.scale.as_slice(), self.small_zero()) {
+            match self.from {
+                Word::I8 => return short::<i8>(view(x), to, scale, zero),
+                Word::U8 => return short::<u8>(view(x), to, scale, zero),
+                Word::I16 => return short::<i16>(view(x), to, scale, zero),
+                _ => {}
+            }
+        }
         let mut codes = [0; BLOCK];
         let len = self.len.max(1);
         for (x, to) in x.chunks(len * self.from.bytes()).zip(to.chunks_mut(len)) {
@@ -215,6 +230,14 @@ impl Dequantizer {
             }
         }
         Ok(())
+    }
+
+    /// The only zero point, if single precision has room for its difference to any short code.
+    fn small_zero(&self) -> Option<f32> {
+        match &self.zero {
+            Zero::Float(zero) => (zero.len() == 1).then(|| zero[0]),
+            Zero::Int(zero) => (zero.len() == 1 && zero[0].unsigned_abs() < 1 << 23).then(|| zero[0] as f32),
+        }
     }
 
     /// The float for element `at` of a sample.

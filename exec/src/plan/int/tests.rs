@@ -427,6 +427,28 @@ fn a_boundary_of_floats() {
     }
 }
 
+/// One scale and one zero point, of floats and of integers, in front of every word.
+#[test]
+fn short_codes_to_floats() {
+    let narrow = [U8, I8].map(ElemType::Int);
+    for elem in narrow.into_iter().chain([signed(4), signed(16), unsigned(16), signed(24)]) {
+        for zero in [None, Some(-7), Some(1 << 30)] {
+            let mut b = Build::new(elem.clone(), &[37], 9);
+            let s = b.g.add_const("s", Tensor::f32([], Layout::anonymous(0), vec![0.3]));
+            let z = match zero {
+                None => Tensor::f32([], Layout::anonymous(0), vec![0.4]),
+                Some(z) => {
+                    let ty = TensorType { elem: signed(32), shape: [].into(), layout: Layout::anonymous(0) };
+                    Tensor::codes(ty, vec![z])
+                }
+            };
+            let z = b.g.add_const("z", z);
+            b.op(Dequantize, &[s, z]);
+            agrees(&mut b);
+        }
+    }
+}
+
 #[test]
 fn wrong_inputs_are_refused() {
     let mut b = Build::new(signed(4), &[3], 1);

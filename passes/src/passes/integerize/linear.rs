@@ -32,43 +32,50 @@ impl Weight {
         let [q, scale, zero] = node.inputs[..] else { return None };
         let (q, scale, zero) = (graph.const_of(q)?, graph.const_of(scale)?, graph.const_of(zero)?);
         let dims = q.ty.shape.dims();
-        // For each element: its output channel, its scale, and its code without the zero point.
-        let offset = |t: &Tensor, index: &[usize]| {
+        // How far a constant that is broadcast to the codes goes with each of their axes.
+        let steps = |t: &Tensor| -> Vec<usize> {
             let (shape, strides) = (t.ty.shape.dims(), t.ty.shape.strides());
-            let skip = index.len() - shape.len();
-            shape
-                .iter()
-                .enumerate()
-                .map(|(a, &n)| if n == 1 { 0 } else { index[a + skip] * strides[a] })
-                .sum::<usize>()
+            let own = shape.iter().zip(strides).map(|(&n, stride)| if n == 1 { 0 } else { stride });
+            std::iter::repeat_n(0, dims.len() - shape.len()).chain(own).collect()
         };
-        let mut elements = Vec::with_capacity(q.len());
-        let mut whole = true;
-        for_each_index(dims, |index| {
-            let i = elements.len();
-            let z = match zero.as_f32() {
-                Some(v) => f64::from(v[offset(zero, index)]),
-                None => zero.data.code(offset(zero, index)).unwrap_or(0) as f64,
-            };
-            whole &= z.fract() == 0.0 && z.abs() < 1e9;
-            let scale = scale.as_f32().map_or(0.0, |v| f64::from(v[offset(scale, index)]));
-            let code = q.data.code(i).unwrap_or(0).checked_sub(z as i64);
-            whole &= code.is_some();
-            elements.push((index[axis], scale, code.unwrap_or(0)));
-        });
-        if !whole {
+        let (scale_steps, zero_steps) = (steps(scale), steps(zero));
+        let at =
+            |steps: &[usize], index: &[usize]| index.iter().zip(steps).map(|(i, s)| i * s).sum::<usize>();
+        let scales = scale.as_f32()?;
+        let zero_at = |i: usize| match zero.as_f32() {
+            Some(v) => f64::from(v[i]),
+            None => zero.data.code(i).unwrap_or(0) as f64,
+        };
+        if (0..zero.len()).map(zero_at).any(|z| z.fract() != 0.0 || z.abs() >= 1e9) {
             return None;
         }
+        // Visits each element: its output channel, its scale, and its code without the zero point, if that is a number.
+        let each = |visit: &mut dyn FnMut(usize, f64, Option<i64>)| {
+            let mut i = 0;
+            for_each_index(dims, |index| {
+                let zero = zero_at(at(&zero_steps, index)) as i64;
+                let code = q.data.code(i).and_then(|c| c.checked_sub(zero));
+                visit(index[axis], f64::from(scales[at(&scale_steps, index)]), code);
+                i += 1;
+            });
+        };
         // Where scales vary within a channel, as those of powers of two do, the least one is the unit.
         let mut unit = vec![f64::INFINITY; *dims.get(axis)?];
-        elements.iter().filter(|e| e.2 != 0).for_each(|e| unit[e.0] = unit[e.0].min(e.1.abs()));
+        each(&mut |channel, scale, code| {
+            if code != Some(0) {
+                unit[channel] = unit[channel].min(scale.abs());
+            }
+        });
         unit.iter_mut().filter(|u| !u.is_finite()).for_each(|u| *u = 1.0);
-        let code = |&(channel, scale, code): &(usize, f64, i64)| {
-            let factor = if code == 0 { 0.0 } else { scale / unit[channel] };
+        let mut codes = Vec::with_capacity(q.len());
+        each(&mut |channel, scale, code| {
+            let factor = if code == Some(0) { 0.0 } else { scale / unit[channel] };
             let exact = factor.fract() == 0.0 && factor.abs() <= f64::from(1 << 20);
-            exact.then(|| code.checked_mul(factor as i64)).flatten()
-        };
-        let codes: Vec<i64> = elements.iter().map(code).collect::<Option<_>>()?;
+            codes.extend(code.filter(|_| exact).and_then(|c| c.checked_mul(factor as i64)));
+        });
+        if codes.len() != q.len() {
+            return None;
+        }
         let same = codes.iter().enumerate().all(|(i, &c)| q.data.code(i) == Some(c));
         let (lo, hi) = codes.iter().fold((0, 0), |(lo, hi), &c| (lo.min(c), hi.max(c)));
         let elem = if same { q.ty.elem.clone() } else { ElemType::Int(IntType::covering(lo, hi)) };

@@ -140,11 +140,14 @@ impl Integerizer<'_> {
         // where it never is, and the least where it always is.
         let row = |(s, &falls): (&Steps, &bool)| -> Vec<i64> {
             let reached = |want: i64| {
-                if falls {
-                    let last = s.runs().filter(|r| r.2 >= want).map(|r| r.1).max();
-                    last.map_or(s.range.0.saturating_neg().saturating_add(1), |x| -x)
-                } else {
-                    s.runs().filter(|r| r.2 >= want).map(|r| r.0).min().unwrap_or(s.range.1.saturating_add(1))
+                // How many changes still lead to what the level wants, or do not yet.
+                let n = s.changes.partition_point(|c| (c.1 >= want) == falls);
+                let next = s.changes.get(n).map(|c| c.0);
+                match (falls, s.first >= want) {
+                    (true, true) => next.map_or(s.range.1, |x| x - 1).saturating_neg(),
+                    (true, false) => s.range.0.saturating_neg().saturating_add(1),
+                    (false, true) => s.range.0,
+                    (false, false) => next.unwrap_or(s.range.1.saturating_add(1)),
                 }
             };
             (1..=k as i64).map(|i| reached(bias + i * level)).collect()

@@ -23,7 +23,7 @@ const MAX_SOUGHT: i64 = 1 << 22;
 const SAMPLES: usize = 1 << 16;
 /// Changes of a channel up to which each is searched for by itself.
 const FEW: usize = 16;
-/// Points evaluated at a time.
+/// Points evaluated at a time, and the fewest that are worth a thread.
 const BLOCK: usize = 1 << 15;
 
 /// A step function of one channel.
@@ -171,8 +171,24 @@ impl<'a> Search<'a> {
 }
 
 impl Problem<'_> {
+    /// The results at codes, rows of one for each channel. They do not depend on each other, so threads share the rows.
     fn evaluate(&self, codes: &[i64]) -> Option<Vec<i64>> {
-        evaluate(&self.lattice.base, &self.funcs, self.channels, codes)
+        let one = |codes: &[i64]| evaluate(&self.lattice.base, &self.funcs, self.channels, codes);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(codes.len() / BLOCK);
+        if threads < 2 {
+            return one(codes);
+        }
+        let rows = (codes.len() / self.channels).div_ceil(threads);
+        std::thread::scope(|scope| {
+            let parts = codes.chunks(rows * self.channels).map(|part| scope.spawn(move || one(part)));
+            // All run before the first is waited for.
+            let parts: Vec<_> = parts.collect();
+            let mut all = Vec::with_capacity(codes.len());
+            for part in parts {
+                all.extend(part.join().ok()??);
+            }
+            Some(all)
+        })
     }
 
     /// Every point of every channel; channels with a shorter range repeat their last one.
