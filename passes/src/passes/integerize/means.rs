@@ -92,7 +92,7 @@ impl Integerizer<'_> {
         let (Some(lo), Some(hi)) = ends else { return Ok(None) };
         let mut code = self.sums(node, &pool.window, x.code)?;
         if !divisor.factors.is_empty() {
-            code = self.scaled(node, code, (lo, hi), &divisor)?;
+            code = self.scaled(node, code, x.range_of(0), &pool.window, &divisor)?;
         }
         let range = if padded { (lo.min(0), hi.max(0)) } else { (lo, hi) };
         let base = Base::Sum { scale: vec![scale / divisor.least as f64], bias: vec![offset] };
@@ -130,19 +130,25 @@ impl Integerizer<'_> {
         Ok(Some(Lattice { code, range: vec![(least, most)], ..x }))
     }
 
-    /// Each sum times the factor of its cell.
+    /// Each sum of some codes `x` over a window times the factor of its cell.
     fn scaled(
         &mut self,
         node: &Node,
         sums: ValueId,
-        (lo, hi): (i64, i64),
+        x: (i64, i64),
+        window: &Window,
         divisor: &Divisor,
     ) -> Result<ValueId, Diagnostic> {
+        let taps = window.taps() as i64;
+        let (lo, hi) = (x.0.saturating_mul(divisor.least), x.1.saturating_mul(divisor.least));
         let name = self.name(node, "scaled");
         let ty = self.graph.ty(node.output);
         let held = self.patch.ty(sums).elem.code_range().unwrap_or((lo, hi));
         let most = divisor.factors.iter().copied().max().unwrap_or(1);
-        let to = ElemType::Int(IntType::covering(lo.min(held.0), hi.max(held.1).max(most)));
+        // Wide enough for the sum of a whole window times any factor, though no cell has both: a reader need not know that.
+        let whole = |v: i64| v.saturating_mul(taps).saturating_mul(most);
+        let (lo, hi) = (lo.min(held.0).min(whole(x.0)), hi.max(held.1).max(whole(x.1)).max(most));
+        let to = ElemType::Int(IntType::covering(lo, hi));
         let mut shape = ty.shape.dims().to_vec();
         shape.iter_mut().last().into_iter().for_each(|c| *c = 1);
         let factors = TensorType::new(to.clone(), shape, ty.layout);
