@@ -302,7 +302,7 @@ fn bias_of(w: &mut Writer, node: &Node, word: Word) -> Option<(String, Vec<i64>)
 }
 
 /// The function of a step's sums, several at once where it has that form.
-fn sum_function(w: &mut Writer, step: &Step, word: Word) -> String {
+pub fn sum_function(w: &mut Writer, step: &Step, word: Word) -> String {
     let row = if word == Word::I32 { row::function(w, step) } else { None };
     row.unwrap_or_else(|| results(w, step, word, None))
 }
