@@ -365,7 +365,7 @@ const INCLUDES: &str = "\
 
 const INCLUDES_BITS: &str = "\
 #if defined(UNFLOAT_PLAIN_ARRAYS)
-#elif defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#elif defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__)) && !defined(_MSC_VER)
 #include <immintrin.h>
 #define UNFLOAT_X86_UNITS
 #elif defined(__aarch64__)

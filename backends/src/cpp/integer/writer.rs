@@ -208,12 +208,25 @@ impl<'a> Writer<'a> {
         word: Word,
         arrange: impl FnOnce(&[i64]) -> Vec<i64>,
     ) -> String {
+        let arranged = |w: &Self| arrange(&w.codes(value).unwrap_or_default());
+        self.made_of(value, key, suffix, word, arranged)
+    }
+
+    /// What is made of a constant; `key` tells things that are made of one constant apart.
+    pub fn made_of(
+        &mut self,
+        value: ValueId,
+        key: &str,
+        suffix: &str,
+        word: Word,
+        make: impl FnOnce(&Self) -> Vec<i64>,
+    ) -> String {
         let key = (value, format!("{key} {word:?}"));
         if let Some(name) = self.constant_names.get(&key) {
             return format!("weights::{name}");
         }
         let name = self.constant_namer.fresh(&format!("{}{suffix}", self.graph.value(value).name));
-        let data = stored(word, arrange(&self.codes(value).unwrap_or_default()));
+        let data = stored(word, make(self));
         self.constants.push(Constant { name: name.clone(), word, data: Arc::new(data) });
         self.constant_names.insert(key, name.clone());
         format!("weights::{name}")

@@ -46,15 +46,18 @@ pub fn scratch(packed: &Packed, node: &Node, layer: &Layer) -> usize {
 
 /// A layer's weights as words: for each group of channels word by word, a channel in each lane; and the ones of each
 /// channel and tap.
-fn pack(layer: &Layer, codes: &[i64]) -> (Vec<i64>, Vec<u32>) {
+fn pack(layer: &Layer, codes: impl Iterator<Item = i64>) -> (Vec<i64>, Vec<u32>) {
     let (depth, row, taps) = (layer.depth(), layer.row(), layer.taps());
     let mut words = vec![0; layer.lanes() * row];
+    let (mut codes, mut part) = (codes, Vec::with_capacity(BITS));
     let mut ones = Vec::with_capacity(layer.outputs * taps);
-    for (at, tap) in codes.chunks_exact(layer.inputs).enumerate() {
+    for at in 0..layer.outputs * taps {
         let (channel, first) = (at / taps, at % taps * depth);
         let mut sum = 0;
-        for (i, part) in tap.chunks(BITS).enumerate() {
-            let word = xnor::word(part);
+        for i in 0..depth {
+            part.clear();
+            part.extend(codes.by_ref().take(BITS.min(layer.inputs - i * BITS)));
+            let word = xnor::word(&part);
             words[(channel / LANES * row + first + i) * LANES + channel % LANES] = word as i64;
             sum += word.count_ones();
         }
@@ -118,10 +121,11 @@ pub fn write(w: &mut Writer, step: &Step, layer: &Layer) {
         Some(&bias) => w.codes(bias).unwrap_or_default(),
         None => vec![0; layer.outputs],
     };
-    let (words, ones) = pack(layer, &w.codes(node.inputs[1]).unwrap_or_default());
+    let Some(t) = w.graph.const_of(node.inputs[1]) else { return };
+    let (words, ones) = pack(layer, (0..t.len()).filter_map(|i| t.data.code(i)));
     let table = table(layer, &border, &ones, &bias, limits.as_deref());
     let key = format!("bits {} {}", layer.taps(), layer.inputs);
-    let weights = w.constant(node.inputs[1], &key, "", Word::U64, |_| words);
+    let weights = w.made_of(node.inputs[1], &key, "", Word::U64, |_| words);
     let (x, rows) = operand(w, step, layer);
     let what = if limits.is_some() { "limits" } else { "bases" };
     let table = w.derived(&format!("{name}_{what}"), Word::I32, table);
