@@ -5,15 +5,15 @@
 mod support;
 
 use std::fs;
-use support::emit;
-use support::ints::{Ints, exact};
+use support::ints::{Ints, exact, exact_on};
+use support::{compilers, emit};
 use unfloat_backends::process::TempDir;
 use unfloat_ir::ops::{
     ArgReduce, Binary, Cast, Concat, Conv, Dense, MaxPool, Reshape, Reverse, Threshold, Transpose, Unary,
     Window,
 };
 use unfloat_ir::ranges::Ranges;
-use unfloat_ir::{ElemType, IntType, Layout, Rounding, ValueId};
+use unfloat_ir::{ElemType, IntType, Layout, Rounding, Tensor, ValueId};
 
 /// Flags for each unit that this machine may have, and for none.
 const UNITS: [&[&str]; 4] = [
@@ -103,7 +103,8 @@ fn windows_and_odd_channels() {
         let s = conv(&mut net, b, [5, 8, 19][i % 3], same.clone(), i % 2 == 1, &format!("{name}_third"));
         net.graph.add_output(&format!("{name}_sums"), s);
     }
-    assert_eq!((calls(&net, "xnor_bits"), calls(&net, "xnor_sums"), calls(&net, "pack")), (8, 8, 8));
+    assert_eq!((calls(&net, "xnor_bits"), calls(&net, "xnor_sums")), (8, 8));
+    assert_eq!((calls(&net, "bytes_to_bits"), calls(&net, "pack")), (8, 0));
     by_units(&mut net, 3, &[0, 1, 2, 3]);
 }
 
@@ -138,7 +139,7 @@ fn poolings_flattening_and_rows() {
     let window = Window::new([4]).strides([2]).pads([3], [0]);
     let line = conv(&mut net, b, 12, window, true, "line");
     net.graph.add_output("line_sums", line);
-    assert_eq!((calls(&net, "or_pool"), calls(&net, "pack")), (3, 4));
+    assert_eq!((calls(&net, "or_pool"), calls(&net, "bytes_to_bits"), calls(&net, "pack")), (3, 4, 0));
     assert_eq!((calls(&net, "xnor_bits"), calls(&net, "xnor_sums")), (3, 5));
     by_units(&mut net, 3, &[0, 2]);
 }
@@ -167,7 +168,7 @@ fn other_functions_of_sums() {
     let b = sign(&mut net, c, true, "signs_of_clipped");
     let s = conv(&mut net, b, 6, same, false, "last");
     net.graph.add_output("sums", s);
-    assert_eq!((calls(&net, "xnor_bits"), calls(&net, "xnor_sums"), calls(&net, "pack")), (0, 5, 4));
+    assert_eq!((calls(&net, "xnor_bits"), calls(&net, "xnor_sums"), calls(&net, "pack")), (0, 5, 3));
     by_units(&mut net, 3, &[0, 3]);
 }
 
@@ -200,6 +201,40 @@ fn readers_of_both_kinds() {
     net.output(Dense, &[turned, w], "dense");
     assert_eq!(calls(&net, "xnor_bits") + calls(&net, "xnor_sums"), 3);
     by_units(&mut net, 2, &[0, 1]);
+}
+
+/// First layers: bytes with sign and without, at their ends, and operands that are no bytes.
+#[test]
+fn first_layers() {
+    let mut net = Ints::new("first");
+    let same = Window::new([3, 3]).pads([1, 1], [1, 1]);
+    let inputs = [
+        (ElemType::signed(8), 3, 128),
+        (ElemType::Int(IntType::unsigned(8)), 3, 20),
+        (ElemType::signed(8), 21, 70),
+        (ElemType::Int(IntType::unsigned(8)), 29, 9),
+        (ElemType::signed(12), 3, 40),
+        (ElemType::Ternary, 5, 36),
+    ];
+    for (i, (elem, channels, outputs)) in inputs.into_iter().enumerate() {
+        let x = net.input(elem, &[5, 4 + i, channels], "hwc");
+        let s = conv(&mut net, x, outputs, same.clone(), i % 2 == 0, &format!("first_{i}"));
+        let b = sign(&mut net, s, i % 3 > 0, &format!("first_bits_{i}"));
+        let s = conv(&mut net, b, 3, Window::new([1, 1]), false, &format!("last_{i}"));
+        net.graph.add_output(&format!("y_{i}"), s);
+    }
+    // 29 inputs with 3 by 3 taps are too many for lanes of 16 bits.
+    assert_eq!((calls(&net, "bytes_to_bits"), calls(&net, "pack")), (4, 2));
+    let mut samples = net.samples(3);
+    for (code, sample) in [i64::MAX, i64::MIN].into_iter().zip(&mut samples) {
+        for t in sample {
+            let (lo, hi) = t.ty.elem.code_range().unwrap();
+            *t = Tensor::codes(t.ty.clone(), vec![code.clamp(lo, hi); t.len()]);
+        }
+    }
+    for (i, form) in [(0, "weights=text"), (2, "weights=literals")] {
+        exact_on(&net.graph, &samples, &[form], &compilers(UNITS[i]));
+    }
 }
 
 /// A program compiled with `shim` in front of it, whose compilers find other headers of the test beside it.

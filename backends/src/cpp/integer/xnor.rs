@@ -22,6 +22,12 @@ pub const ALIGN: usize = 64;
 /// The least sums whose bit is 1, if the step is a layer of bits that gives bits.
 fn limits(graph: &Graph, packed: &Packed, step: &Step) -> Option<Vec<i64>> {
     packed.layer(graph, graph.node(step.node))?;
+    signs(graph, packed, step)
+}
+
+/// The least results of a step's node that become 1, if a threshold to −1 and +1 is all that is behind it, and what comes
+/// is packed.
+pub fn signs(graph: &Graph, packed: &Packed, step: &Step) -> Option<Vec<i64>> {
     let &[only] = &step.then[..] else { return None };
     let node = graph.node(only);
     let Op::Threshold(op) = &node.op else { return None };
