@@ -48,7 +48,13 @@ impl Layer {
     }
     /// Words that an output cell sees.
     pub fn row(&self) -> usize {
-        self.taps() * self.depth()
+        if self.is_dense() { (self.taps() * self.inputs).div_ceil(BITS) } else { self.taps() * self.depth() }
+    }
+    /// Whether the codes of a row lie without gaps between its taps: where whole words would be more, and rows are gathered
+    /// anyway.
+    pub fn is_dense(&self) -> bool {
+        let (taps, inputs) = (self.taps(), self.inputs);
+        !self.is_direct() && (taps * inputs).div_ceil(BITS) < taps * self.depth()
     }
     /// Output channels in whole groups.
     pub fn lanes(&self) -> usize {
@@ -253,7 +259,9 @@ mod tests {
     #[test]
     fn words_and_groups_are_whole() {
         let layer = line(10, 8, 3);
-        assert_eq!((layer.depth(), layer.row(), layer.lanes(), layer.input_words()), (2, 6, 16, 20));
+        // Three taps of 65 codes without gaps take four words; where nothing is gathered, they take six.
+        assert_eq!((layer.depth(), layer.row(), layer.lanes(), layer.input_words()), (2, 4, 16, 20));
+        assert_eq!(line(3, 1, 3).row(), 6);
         assert!(!layer.is_direct() && line(5, 5, 1).is_direct() && line(5, 1, 5).is_direct());
         assert_eq!((layer.tile(), line(500, 498, 3).tile(), line(5000, 1, 5000).tile()), (8, 32, 1));
     }

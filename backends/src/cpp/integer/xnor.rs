@@ -53,21 +53,19 @@ pub fn scratch(packed: &Packed, node: &Node, layer: &Layer) -> usize {
 /// A layer's weights as words: for each group of channels word by word, a channel in each lane; and the ones of each
 /// channel and tap.
 fn pack(layer: &Layer, codes: impl Iterator<Item = i64>) -> (Vec<i64>, Vec<u32>) {
-    let (depth, row, taps) = (layer.depth(), layer.row(), layer.taps());
+    let (row, taps, inputs) = (layer.row(), layer.taps(), layer.inputs);
+    // Words begin anew with each run of codes: all of a row, or a tap.
+    let run = if layer.is_dense() { taps * inputs } else { inputs };
+    let (mut codes, mut own) = (codes, Vec::with_capacity(taps * inputs));
     let mut words = vec![0; layer.lanes() * row];
-    let (mut codes, mut part) = (codes, Vec::with_capacity(BITS));
     let mut ones = Vec::with_capacity(layer.outputs * taps);
-    for at in 0..layer.outputs * taps {
-        let (channel, first) = (at / taps, at % taps * depth);
-        let mut sum = 0;
-        for i in 0..depth {
-            part.clear();
-            part.extend(codes.by_ref().take(BITS.min(layer.inputs - i * BITS)));
-            let word = xnor::word(&part);
-            words[(channel / LANES * row + first + i) * LANES + channel % LANES] = word as i64;
-            sum += word.count_ones();
+    for channel in 0..layer.outputs {
+        own.clear();
+        own.extend(codes.by_ref().take(taps * inputs));
+        for (i, part) in own.chunks(run).flat_map(|run| run.chunks(BITS)).enumerate() {
+            words[(channel / LANES * row + i) * LANES + channel % LANES] = xnor::word(part) as i64;
         }
-        ones.push(sum);
+        ones.extend(own.chunks(inputs).map(|tap| tap.iter().filter(|&&w| w > 0).count() as u32));
     }
     (words, ones)
 }
@@ -101,11 +99,12 @@ fn fields(layer: &Layer, border: &Border) -> String {
         list("stride", &w.stride),
         list("dilation", &w.dilation),
         list("pad", &w.pad_begin),
+        size("inputs", layer.inputs),
         size("depth", layer.depth()),
         size("row", layer.row()),
         size("channels", layer.outputs),
         size("tile", layer.tile()),
-        format!("  static constexpr bool direct = {};\n", layer.is_direct()),
+        format!("  static constexpr bool direct = {}, dense = {};\n", layer.is_direct(), layer.is_dense()),
         list("kinds", &[0, 1, 2].map(|axis| border.taps[axis].len())),
     ]
     .concat();

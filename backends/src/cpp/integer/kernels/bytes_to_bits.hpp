@@ -32,10 +32,9 @@ UNFLOAT_AVX2_UNIT void bytes_block_avx2(const std::uint8_t* x, const std::int8_t
           }
         }
       std::uint64_t* const to = y + ((i * S::out[1] + j) * S::out[2] + k) * stride + channel / 64;
-      UNFLOAT_UNROLL for (std::size_t p = 0; p < 4; ++p) {
-        if (p > last) break;
+      for (std::size_t p = 0; p < 4 && p <= last; ++p) {
         std::uint64_t bits = 0;
-        UNFLOAT_UNROLL for (std::size_t v = 0; v < V; ++v) {
+        for (std::size_t v = 0; v < V; ++v) {
           const __m256i limit = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(limits + channel + v * 8));
           const __m256i total = _mm256_madd_epi16(sum[p][v], _mm256_set1_epi16(1));
           const int below = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(limit, total)));
