@@ -2,6 +2,8 @@
 //! of bytes by signs, then XNOR and popcount, thresholds and OR. Beside it, the same layers in floats in onnxruntime. One
 //! thread; CPU times, so that other work on the machine does not count. All sides take turns.
 //!
+//! The emitted C++ runs one image at a time, compiled without `-march`.
+//!
 //! `cargo bench --bench binary -- --against PYTHON`, with an interpreter that has onnxruntime, onnx and numpy. Without
 //! `--against` only our own numbers are printed.
 //!
@@ -11,15 +13,18 @@
 
 mod common;
 
+use common::emitted::{compiled, driver};
 use common::{Outcome, Peer, against, median, roof, run};
 use cpu_time::ProcessTime;
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use unfloat_backends::cpp::Cpp;
+use unfloat_backends::{Backend, Manifest, Options, OutDir};
 use unfloat_exec::kernels::Isa;
 use unfloat_exec::{Plan, PlanOptions};
 use unfloat_ir::ops::{Conv, Dense, MaxPool, Reshape, Threshold, Window};
-use unfloat_ir::{Data, ElemType, Graph, Layout, Origin, Tensor, TensorType, ValueId};
+use unfloat_ir::{Data, ElemType, Graph, Layout, Origin, Stage, Tensor, TensorType, ValueId};
 
 /// Rounds of each side.
 const ROUNDS: usize = 9;
@@ -39,10 +44,14 @@ fn main() -> Outcome<()> {
     let roof = roof(&work, ROOF)?;
     println!("{:.0} M products of signs an image", network.products / 1e6);
     println!("roof: {}", roof.map_or("not measured".to_string(), |r| format!("{r:.0} G products/s")));
+    let dir = emission(&network.graph, &work)?;
     for batch in BATCHES {
         let mut sides: Vec<(String, Round)> = Vec::new();
         for isa in Isa::available() {
             sides.push((format!("executor, {}", isa.name()), executor(&network.graph, isa, batch)?));
+        }
+        if batch == 1 {
+            sides.extend(emitted(&dir, &work)?);
         }
         if let Some(python) = &against {
             let onnx = work.join("vgg.onnx");
@@ -59,14 +68,56 @@ fn main() -> Outcome<()> {
         }
         let rates: Vec<f64> = rates.into_iter().map(median).collect();
         println!("batch {batch}:");
+        let peer = against.as_ref().and(rates.last());
         for ((name, _), &rate) in sides.iter().zip(&rates) {
             let part = roof.map_or(String::new(), |roof| {
                 format!(", {:.2} of the roof", rate * network.products / 1e9 / roof)
             });
-            println!("  {name:<24} {rate:6.1} images/s, executor / this {:5.2}{part}", rates[0] / rate);
+            let ratio = peer.map_or(String::new(), |peer| format!(", {:5.2} times onnxruntime", rate / peer));
+            println!("  {name:<40} {rate:6.1} images/s{ratio}{part}");
         }
     }
     Ok(())
+}
+
+/// Writes the network as C++: the median of CPU seconds, from the graph to the files.
+fn emission(graph: &Graph, work: &Path) -> Outcome<PathBuf> {
+    let mut graph = graph.clone();
+    graph.stage = Stage::Folded;
+    let dir = work.join("out");
+    let mut seconds = Vec::new();
+    for _ in 0..5 {
+        let start = ProcessTime::now();
+        let mut out = OutDir::new();
+        Cpp.emit(&graph, &Options::defaults(Cpp.info()), &mut out).map_err(|e| e.to_string())?;
+        out.write_to(&dir, Manifest::new(&graph), true).map_err(|e| e.to_string())?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    let bytes = std::fs::metadata(dir.join("cpp/vgg.hpp"))?.len();
+    println!("C++: written in {:.2} s of CPU, {:.2} MB", median(seconds), bytes as f64 / 1e6);
+    Ok(dir)
+}
+
+/// The emitted C++, by the compilers that there are.
+fn emitted(dir: &Path, work: &Path) -> Outcome<Vec<(String, Round)>> {
+    let source = work.join("driver.cpp");
+    std::fs::write(&source, driver("vgg", "run"))?;
+    let mut sides: Vec<(String, Round)> = Vec::new();
+    for compiler in ["g++", "clang++"] {
+        for (unit, flags) in [
+            ("", "-O3"),
+            (", popcnt", "-O3 -DUNFLOAT_BEST_UNIT=1"),
+            (", portable", "-O3 -DUNFLOAT_BEST_UNIT=0"),
+        ] {
+            let program = work.join(format!("driver{}", sides.len()));
+            if let Some(seconds) = compiled(compiler, flags, dir, &source, &program)? {
+                let mut peer = Peer::start(&mut Command::new(&program))?;
+                let name = format!("{compiler} -O3{unit} (compiled in {seconds:.1} s)");
+                sides.push((name, Box::new(move || peer.round())));
+            }
+        }
+    }
+    Ok(sides)
 }
 
 /// A graph in the making, with random weights.

@@ -1,5 +1,8 @@
 //! What the measurements of whole networks share: programs that take turns, and the peer's model.
 
+#[allow(dead_code, reason = "not every measurement has emitted programs")]
+pub mod emitted;
+
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

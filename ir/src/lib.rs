@@ -39,6 +39,7 @@ pub mod tensor;
 pub mod text;
 pub mod types;
 pub mod verify;
+pub mod xnor;
 
 pub use diag::{Diagnostic, Diagnostics, Location, Severity};
 pub use graph::{ConstId, Def, Graph, Node, NodeId, Output, Value, ValueId};

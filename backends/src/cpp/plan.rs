@@ -12,7 +12,7 @@ use super::ops;
 use std::collections::BTreeMap;
 use unfloat_ir::arena::Handle;
 use unfloat_ir::ops::{Op, Unary};
-use unfloat_ir::{Def, Graph, Node, NodeId, TensorType, ValueId};
+use unfloat_ir::{Def, Graph, Node, NodeId, ValueId};
 
 /// Floats to a cache line: where cells of the arena may begin.
 pub const ALIGN: usize = 16;
@@ -21,15 +21,15 @@ pub const ALIGN: usize = 16;
 pub trait Rules {
     /// Whether the node only renames: its result lies where its first operand does.
     fn is_free(&self, graph: &Graph, node: &Node) -> bool;
-    /// Cells of the arena that the node needs for itself.
-    fn scratch(&self, graph: &Graph, node: &Node) -> usize;
+    /// Cells of the arena that the step needs for itself.
+    fn scratch(&self, graph: &Graph, step: &Step) -> usize;
     /// Whether `next`, the only reader of what `before` makes, is part of the same call. The last of `before` made
     /// the value between; the first begins the step.
     fn joins(&self, graph: &Graph, before: &[NodeId], next: &Node) -> bool;
     /// Whether the step's result may be written over operand `i` of its node while it runs.
     fn may_overwrite(&self, graph: &Graph, step: &Step, i: usize) -> bool;
     /// Cells of the arena that a value takes.
-    fn size(&self, ty: &TensorType) -> usize;
+    fn size(&self, graph: &Graph, value: ValueId) -> usize;
     /// Cells to a cache line: where values may begin.
     fn align(&self) -> usize;
 }
@@ -41,8 +41,8 @@ impl Rules for Floats {
     fn is_free(&self, graph: &Graph, node: &Node) -> bool {
         ops::is_free(graph, node)
     }
-    fn scratch(&self, graph: &Graph, node: &Node) -> usize {
-        ops::scratch(graph, node)
+    fn scratch(&self, graph: &Graph, step: &Step) -> usize {
+        ops::scratch(graph, graph.node(step.node))
     }
     fn joins(&self, graph: &Graph, before: &[NodeId], next: &Node) -> bool {
         let [first] = before else { return false };
@@ -51,8 +51,8 @@ impl Rules for Floats {
     fn may_overwrite(&self, graph: &Graph, step: &Step, i: usize) -> bool {
         ops::may_overwrite(graph, graph.node(step.node), i)
     }
-    fn size(&self, ty: &TensorType) -> usize {
-        ty.shape.num_elements()
+    fn size(&self, graph: &Graph, value: ValueId) -> usize {
+        graph.ty(value).shape.num_elements()
     }
     fn align(&self) -> usize {
         ALIGN
@@ -129,8 +129,9 @@ impl Plan {
                 fused[output.index()] = true;
                 nodes.push(next);
             }
-            let scratch = rules.scratch(graph, node);
-            steps.push(Step { node: id, then: nodes.split_off(1), output, scratch, scratch_at: 0 });
+            let mut step = Step { node: id, then: nodes.split_off(1), output, scratch: 0, scratch_at: 0 };
+            step.scratch = rules.scratch(graph, &step);
+            steps.push(step);
         }
         let mut plan =
             Plan { steps, copies: Vec::new(), arena: 0, places: vec![None; graph.num_values()], roots };
@@ -164,7 +165,7 @@ impl Plan {
         let mut spans: BTreeMap<ValueId, (usize, usize, usize)> = BTreeMap::new();
         for (i, step) in self.steps.iter().enumerate() {
             let root = self.root(step.output);
-            let size = rules.size(graph.ty(root));
+            let size = rules.size(graph, root);
             let last = lives[root.index()].unwrap_or(i);
             let span = spans.entry(buffers[root.index()]).or_insert((i, last, size));
             span.1 = span.1.max(last);

@@ -4,6 +4,7 @@ use super::super::header::{arguments, describe, mentions, plain};
 use super::super::plan::{Plan, Step};
 use super::super::weights::{FEW, Form};
 use super::super::writer::port;
+use super::packed::Packed;
 use super::weights::{self, Constant, Encoded};
 use super::words::{Word, literal};
 use super::writer::Writer;
@@ -62,11 +63,18 @@ fn taken(core: &Graph, model: &Graph) -> Vec<String> {
 }
 
 /// Writes the header.
-pub fn file(model: &Graph, core: &Core, plan: &Plan, ranges: &Ranges, options: &Options) -> File {
+pub fn file(
+    model: &Graph,
+    core: &Core,
+    plan: &Plan,
+    ranges: &Ranges,
+    packed: &Packed,
+    options: &Options,
+) -> File {
     let graph = &core.graph;
     let own = taken(graph, model);
     let names: Vec<&str> = own.iter().map(String::as_str).chain(OWN.iter().copied()).collect();
-    let mut w = Writer::new(graph, plan, ranges, &names);
+    let mut w = Writer::new(graph, plan, ranges, packed, &names);
     for step in &plan.steps {
         comment(&mut w, step);
         ops::write(&mut w, step);
@@ -101,7 +109,8 @@ pub fn file(model: &Graph, core: &Core, plan: &Plan, ranges: &Ranges, options: &
     file.text(tail(core, &w));
     file.text(boundary::section(model, core));
     let undef = if w.uses("dot") { UNDEFINE } else { "" };
-    file.text(format!("}}  // namespace {}\n\n{undef}#endif\n", graph.name));
+    let undef_bits = if w.uses("bits") { UNDEFINE_BITS } else { "" };
+    file.text(format!("}}  // namespace {}\n\n{undef}{undef_bits}#endif\n", graph.name));
     file
 }
 
@@ -168,6 +177,9 @@ fn head(model: &Graph, core: &Core, w: &Writer, form: Form) -> String {
     };
     let bytes: usize = w.constants.iter().map(|c| c.data.len() * c.word.bytes()).sum();
     let includes = if w.uses("dot") { INCLUDES } else { "" };
+    let bits = if w.uses("bits") { INCLUDES_BITS } else { "" };
+    let chosen =
+        if w.uses("bits") { " Layers of -1 and +1 choose theirs when the program starts." } else { "" };
     let mut text = format!(
         "// {name}: a neural network of integers in C++17, written by unfloat {version}.\n\
          //\n\
@@ -180,12 +192,12 @@ fn head(model: &Graph, core: &Core, w: &Writer, form: Form) -> String {
          // {} bytes of workspace; {bytes} bytes of constants, {where_constants}.\n\
          // The layers are at the end, behind the kernels and the constants.\n//\n\
          // Compile with optimisation, and for the machine that it runs on (g++ -O3 -march=native): the kernels\n\
-         // use vectors as wide as that machine has.\n\
+         // use vectors as wide as that machine has.{chosen}\n\
          #ifndef UNFLOAT_{name}_HPP\n\
          #define UNFLOAT_{name}_HPP\n\n\
          #if !defined(UNFLOAT_INTEGERS_ONLY)\n#include <cfloat>\n#include <cmath>\n#include <limits>\n#endif\n\
          #include <cstddef>\n#include <cstdint>\n#include <cstring>\n#include <new>\n\
-         #include <type_traits>\n#include <utility>\n{includes}\nnamespace {name} {{\n\n",
+         #include <type_traits>\n#include <utility>\n{includes}{bits}\nnamespace {name} {{\n\n",
         w.plan.arena
     );
     let mut port_lines = |what: &str,
@@ -348,6 +360,34 @@ const INCLUDES: &str = "\
 #elif defined(__SSE2__)
 #include <emmintrin.h>
 #define UNFLOAT_SSE2
+#endif
+";
+
+const INCLUDES_BITS: &str = "\
+#if defined(UNFLOAT_PLAIN_ARRAYS)
+#elif defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__)) && !defined(_MSC_VER)
+#include <immintrin.h>
+#define UNFLOAT_X86_UNITS
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#define UNFLOAT_NEON
+#endif
+#if !defined(UNFLOAT_BEST_UNIT)
+#define UNFLOAT_BEST_UNIT 3
+#define UNFLOAT_ANY_UNIT
+#endif
+";
+
+const UNDEFINE_BITS: &str = "\
+#undef UNFLOAT_X86_UNITS
+#undef UNFLOAT_NEON
+#undef UNFLOAT_AVX2_PART
+#undef UNFLOAT_AVX2_UNIT
+#undef UNFLOAT_AVX512_PART
+#undef UNFLOAT_AVX512_UNIT
+#if defined(UNFLOAT_ANY_UNIT)
+#undef UNFLOAT_BEST_UNIT
+#undef UNFLOAT_ANY_UNIT
 #endif
 ";
 

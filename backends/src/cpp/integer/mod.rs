@@ -10,6 +10,7 @@
 //! | `ops` | which op becomes what; the rules of the plan |
 //! | `formula` | functions of elements, written out: requantizers, thresholds, tables, arithmetic |
 //! | `row` | requantizers of several sums at once |
+//! | `packed`, `xnor` | what lies packed into bits; layers of bits |
 //! | `product`, `moves` | sums of products; everything that moves or reduces |
 //! | `kernels/*.hpp` | the C++ templates; a header gets those that it uses |
 //! | `weights` | packing of constants |
@@ -20,17 +21,20 @@ mod formula;
 mod header;
 mod moves;
 mod ops;
+mod packed;
 mod product;
 mod program;
 mod row;
 mod weights;
 mod words;
 mod writer;
+mod xnor;
 
 use super::plan::Plan;
 use crate::backend::Options;
 use crate::core::{self, Core};
 use crate::outdir::OutDir;
+use packed::Packed;
 use unfloat_ir::ranges::Ranges;
 use unfloat_ir::{Diagnostic, Diagnostics, ElemType, Graph, Location, OpDef, Shape};
 use words::Word;
@@ -67,8 +71,9 @@ pub fn npy(elem: &ElemType, shape: &Shape, codes: impl Iterator<Item = i64>) -> 
 /// Adds the files of a graph and its core.
 pub fn emit(graph: &Graph, core: &Core, options: &Options, out: &mut OutDir) -> Result<(), Diagnostics> {
     let ranges = Ranges::of(&core.graph);
-    let plan = Plan::with(&core.graph, &ops::Integers(&ranges));
-    out.add(&format!("cpp/{}.hpp", graph.name), header::file(graph, core, &plan, &ranges, options))?;
+    let packed = Packed::of(&core.graph, &ranges);
+    let plan = Plan::with(&core.graph, &ops::Integers { ranges: &ranges, packed: &packed });
+    out.add(&format!("cpp/{}.hpp", graph.name), header::file(graph, core, &plan, &ranges, &packed, options))?;
     out.add("cpp/main.cpp", program::main_cpp(graph, core))?;
     out.add("cpp/CMakeLists.txt", super::program::cmake(graph))?;
     out.add("cpp/unfloat_runtime.h", include_str!("unfloat_runtime.h").to_string())?;

@@ -8,12 +8,14 @@ use super::super::plan::{Rules, Step};
 use super::super::writer::{list, size};
 use super::formula::{self, Formula};
 use super::moves;
+use super::packed::Packed;
 use super::product;
 use super::words::Word;
 use super::writer::Writer;
+use super::xnor;
 use unfloat_ir::ops::{Op, UpsampleMode};
 use unfloat_ir::ranges::Ranges;
-use unfloat_ir::{Graph, Node, NodeId, Shape, TensorType};
+use unfloat_ir::{Graph, Node, NodeId, Shape, ValueId};
 
 /// Why C++ cannot hold this node of a core; nothing when it can.
 pub fn fault(graph: &Graph, ranges: &Ranges, node: &Node) -> Option<String> {
@@ -47,29 +49,54 @@ pub fn fault(graph: &Graph, ranges: &Ranges, node: &Node) -> Option<String> {
     }
 }
 
+/// Whether a node only renames: its result lies where its first operand does.
+pub fn is_free(graph: &Graph, node: &Node) -> bool {
+    let x = graph.ty(node.inputs[0]);
+    match &node.op {
+        Op::Reshape(_) => true,
+        Op::Transpose(t) => keeps_order(x, &t.perm),
+        Op::Slice(_) | Op::Expand(_) | Op::Pad(_) | Op::Upsample(_) => {
+            x.shape.num_elements() == graph.ty(node.output).shape.num_elements()
+        }
+        Op::Concat(_) => node.inputs.len() == 1,
+        Op::Reduce(r) => r.axes.is_empty() && is_identity(r.f),
+        Op::Cast(c) => c.to == x.elem,
+        _ => false,
+    }
+}
+
 /// The rules of integers: cells are bytes.
-pub struct Integers<'a>(pub &'a Ranges);
+pub struct Integers<'a> {
+    /// What values can be.
+    pub ranges: &'a Ranges,
+    /// What lies packed.
+    pub packed: &'a Packed,
+}
+
+impl Integers<'_> {
+    /// Bytes that a step's node needs for itself.
+    fn own(&self, graph: &Graph, node: &Node) -> usize {
+        match &node.op {
+            Op::Conv(_) | Op::Dense(_) | Op::MatMul(_) => match self.packed.layer(graph, node) {
+                Some(layer) => xnor::scratch(self.packed, node, &layer),
+                None => product::scratch(graph, self.ranges, node),
+            },
+            _ => 0,
+        }
+    }
+}
 
 impl Rules for Integers<'_> {
     fn is_free(&self, graph: &Graph, node: &Node) -> bool {
-        let x = graph.ty(node.inputs[0]);
-        match &node.op {
-            Op::Reshape(_) => true,
-            Op::Transpose(t) => keeps_order(x, &t.perm),
-            Op::Slice(_) | Op::Expand(_) | Op::Pad(_) | Op::Upsample(_) => {
-                x.shape.num_elements() == graph.ty(node.output).shape.num_elements()
-            }
-            Op::Concat(_) => node.inputs.len() == 1,
-            Op::Reduce(r) => r.axes.is_empty() && is_identity(r.f),
-            Op::Cast(c) => c.to == x.elem,
-            _ => false,
-        }
+        is_free(graph, node)
     }
-    fn scratch(&self, graph: &Graph, node: &Node) -> usize {
-        match &node.op {
-            Op::Conv(_) | Op::Dense(_) | Op::MatMul(_) => product::scratch(graph, self.0, node),
-            _ => 0,
+    fn scratch(&self, graph: &Graph, step: &Step) -> usize {
+        let own = self.own(graph, graph.node(step.node));
+        if !xnor::comes_as_codes(graph, self.packed, step) {
+            return own;
         }
+        // Behind them, the codes that are packed.
+        own.next_multiple_of(xnor::ALIGN) + graph.ty(step.output).shape.num_elements()
     }
     fn joins(&self, graph: &Graph, before: &[NodeId], next: &Node) -> bool {
         let (Some(&first), Some(&last)) = (before.first(), before.last()) else { return false };
@@ -82,9 +109,13 @@ impl Rules for Integers<'_> {
         let (from, to) = (graph.ty(node.inputs[i]), graph.ty(step.output));
         let same = from.shape.num_elements() == to.shape.num_elements()
             && Word::of(&from.elem) == Word::of(&to.elem);
-        same && formula::is_pointwise(&node.op)
+        same && formula::is_pointwise(&node.op) && !self.packed.holds(step.output)
     }
-    fn size(&self, ty: &TensorType) -> usize {
+    fn size(&self, graph: &Graph, value: ValueId) -> usize {
+        if self.packed.holds(value) {
+            return 8 * self.packed.words(graph, value);
+        }
+        let ty = graph.ty(value);
         ty.shape.num_elements() * Word::of(&ty.elem).bytes()
     }
     fn align(&self) -> usize {
@@ -94,9 +125,20 @@ impl Rules for Integers<'_> {
 
 /// Writes the calls of a step.
 pub fn write(w: &mut Writer, step: &Step) {
+    calls(w, step);
+    if let Some(codes) = w.codes_to_pack() {
+        xnor::pack_result(w, step, &codes);
+    }
+}
+
+fn calls(w: &mut Writer, step: &Step) {
     let node = w.graph.node(step.node);
     match &node.op {
-        Op::Conv(_) | Op::Dense(_) | Op::MatMul(_) => product::write(w, step),
+        Op::Conv(_) | Op::Dense(_) | Op::MatMul(_) => match w.packed.layer(w.graph, node) {
+            Some(layer) => xnor::write(w, step, &layer),
+            None => product::write(w, step),
+        },
+        Op::MaxPool(op) if w.packed.holds(node.inputs[0]) => xnor::pool(w, step, node, op),
         Op::MaxPool(op) => moves::max_pool(w, step, node, op),
         Op::Reduce(op) => moves::reduce(w, step, node, op),
         Op::ArgReduce(op) => moves::arg_reduce(w, step, node, op),

@@ -25,6 +25,7 @@ use super::formula::{self, Formula};
 use super::row;
 use super::words::{Word, inside};
 use super::writer::Writer;
+use super::xnor;
 use unfloat_ir::ops::{Conv, Op};
 use unfloat_ir::ranges::{Range, Ranges};
 use unfloat_ir::{Graph, Node, Shape, ValueId};
@@ -302,7 +303,7 @@ fn bias_of(w: &mut Writer, node: &Node, word: Word) -> Option<(String, Vec<i64>)
 }
 
 /// The function of a step's sums, several at once where it has that form.
-fn sum_function(w: &mut Writer, step: &Step, word: Word) -> String {
+pub fn sum_function(w: &mut Writer, step: &Step, word: Word) -> String {
     let row = if word == Word::I32 { row::function(w, step) } else { None };
     row.unwrap_or_else(|| results(w, step, word, None))
 }
@@ -375,11 +376,44 @@ fn packed(w: &mut Writer, step: &Step, layer: &Layer, form: Form, at: &Place) {
     let matrix = w.constant(node.inputs[1], &key, "", word, |_| weights);
     let post = sum_function(w, step, sum);
     let (x, scratch) = (w.read(node.inputs[0]), w.scratch(step));
+    if let Some(limits) = byte_limits(w, step, layer, form, &codes) {
+        let offset = |o: usize| {
+            let depth = layer.taps() * p.run;
+            let lift = if signed { 128 * (0..depth).map(|i| codes[at(o, i)]).sum::<i64>() } else { 0 };
+            bias.as_ref().map_or(0, |(_, b)| b[o]) - lift
+        };
+        let mut limits: Vec<i64> = (0..layer.outputs())
+            .map(|o| limits[o % limits.len()] - offset(o))
+            .map(|t| t.clamp(i32::MIN.into(), i32::MAX.into()))
+            .collect();
+        // No sum reaches what fills up the blocks.
+        limits.resize(blocks(layer.outputs()).iter().map(|b| b.0).sum(), i32::MAX.into());
+        let limits = w.derived(&format!("{name}_limits"), Word::I32, limits);
+        let (call, y) = (w.kernel("bytes_to_bits"), w.target(step));
+        let (bits, _) = (w.packed_target(step), w.codes_to_pack());
+        return w.line(&format!(
+            "{call}<{shape}, {post}>({x}, {matrix}, {bias_name}, {lifted}, {limits}, {scratch}, {y}, {bits});"
+        ));
+    }
     let (call, y) = (w.kernel("product"), w.target(step));
     w.line(&format!(
         "{call}<{shape}, {post}, {}>({x}, {matrix}, {bias_name}, {lifted}, {scratch}, {y});",
         sum.name()
     ));
+}
+
+/// The least sums whose bit is 1, where a layer's sums become packed bits and lanes of 16 bits hold the sums of lifted
+/// bytes: weights are −1, 0 and +1, and there are few of them.
+fn byte_limits(w: &Writer, step: &Step, layer: &Layer, form: Form, codes: &[i64]) -> Option<Vec<i64>> {
+    const GROUPS: usize = i16::MAX as usize / (2 * 255);
+    let p = &layer.product;
+    let groups = layer.taps() * p.run.div_ceil(form.group());
+    let small = codes.iter().all(|c| c.abs() <= 1);
+    let fits = form == Form::Bytes && p.groups == 1 && groups <= GROUPS && small;
+    let limits = xnor::signs(w.graph, w.packed, step).filter(|_| fits)?;
+    // Limits that no sum reaches, or all do, are cut to the next number.
+    let (lo, hi) = w.range(w.graph.node(step.node).output);
+    Some(limits.iter().map(|&t| i128::from(t).clamp(lo, hi + 1) as i64).collect())
 }
 
 /// The input with its padding, in its own type.

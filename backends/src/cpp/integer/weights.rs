@@ -25,12 +25,13 @@ pub struct Constant {
 /// Values in the narrowest storage.
 pub fn stored(word: Word, values: impl IntoIterator<Item = i64>) -> Data {
     let values = values.into_iter();
-    // The word holds every value, so no bits are lost; bytes without sign are kept as wider ones with it.
+    // The word holds every value, so no bits are lost; bytes without sign are kept as wider ones with it, and 64 bits as
+    // the number with sign that has them.
     match word {
         Word::I8 => Data::I8(values.map(|v| v as i8).collect()),
         Word::U8 | Word::I16 => Data::I16(values.map(|v| v as i16).collect()),
         Word::U16 | Word::I32 => Data::I32(values.map(|v| v as i32).collect()),
-        Word::I64 => Data::I64(values.collect()),
+        Word::I64 | Word::U64 => Data::I64(values.collect()),
     }
 }
 
@@ -40,6 +41,9 @@ impl Constant {
     }
     /// Bits of a code as text, and whether one is its sign.
     fn packing(&self) -> (u32, bool) {
+        if self.word == Word::U64 {
+            return (64, false);
+        }
         let (lo, hi) = self.values().fold((0, 0), |(lo, hi): (i64, i64), v| (lo.min(v), hi.max(v)));
         let signed = lo < 0;
         let needed = |v: i64| 64 - (if v < 0 { !v } else { v }).leading_zeros();
@@ -74,7 +78,10 @@ impl Render for Encoded {
             Form::Literals => {
                 for (n, v) in values.enumerate() {
                     out.write_all(if n % 16 == 0 { b"\n    " } else { b" " })?;
-                    write!(out, "{},", literal(v))?;
+                    match self.constant.word {
+                        Word::U64 => write!(out, "{:#x},", v as u64)?,
+                        _ => write!(out, "{},", literal(v))?,
+                    }
                 }
             }
             Form::Text => {

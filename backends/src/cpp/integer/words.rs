@@ -12,10 +12,12 @@ pub enum Word {
     I16,
     I32,
     I64,
+    /// 64 bits of a packed value or weight.
+    U64,
 }
 
 impl Word {
-    /// All words, the smaller first.
+    /// All words that numbers are stored in, the smaller first.
     const ALL: [Word; 6] = [Word::U8, Word::I8, Word::U16, Word::I16, Word::I32, Word::I64];
 
     /// The word for codes of a range.
@@ -40,6 +42,7 @@ impl Word {
             Word::I16 => (i16::MIN.into(), i16::MAX.into()),
             Word::I32 => (i32::MIN.into(), i32::MAX.into()),
             Word::I64 => (i64::MIN.into(), i64::MAX.into()),
+            Word::U64 => (0, u64::MAX.into()),
         }
     }
     /// Bytes of one.
@@ -48,7 +51,7 @@ impl Word {
             Word::U8 | Word::I8 => 1,
             Word::U16 | Word::I16 => 2,
             Word::I32 => 4,
-            Word::I64 => 8,
+            Word::I64 | Word::U64 => 8,
         }
     }
     /// The type in C++.
@@ -60,6 +63,7 @@ impl Word {
             Word::I16 => "std::int16_t",
             Word::I32 => "std::int32_t",
             Word::I64 => "std::int64_t",
+            Word::U64 => "std::uint64_t",
         }
     }
     /// The type in a `.npy` file.
@@ -71,6 +75,7 @@ impl Word {
             Word::I16 => "<i2",
             Word::I32 => "<i4",
             Word::I64 => "<i8",
+            Word::U64 => "<u8",
         }
     }
     /// The type that numbers of a range are computed in: 32 bits where they hold them all, else 64.

@@ -2,8 +2,10 @@
 
 use super::super::plan::{Place, Plan, Step};
 use super::super::writer::{has_word, port};
+use super::packed::Packed;
 use super::weights::{Constant, stored};
 use super::words::Word;
+use super::xnor;
 use crate::namer::{Language, Namer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -32,7 +34,15 @@ const KERNELS: &[(&str, &str)] = &[
     ("plain_product", include_str!("kernels/plain_product.hpp")),
     ("depthwise", include_str!("kernels/depthwise.hpp")),
     ("matmul", include_str!("kernels/matmul.hpp")),
+    ("taps", include_str!("kernels/taps.hpp")),
     ("max_pool", include_str!("kernels/pool.hpp")),
+    ("bits", include_str!("kernels/bits.hpp")),
+    ("pack", include_str!("kernels/pack.hpp")),
+    ("bytes_to_bits", include_str!("kernels/bytes_to_bits.hpp")),
+    ("or_pool", include_str!("kernels/or_pool.hpp")),
+    ("gather_bits", include_str!("kernels/gather_bits.hpp")),
+    ("xnor_bits", include_str!("kernels/xnor_bits.hpp")),
+    ("xnor_sums", include_str!("kernels/xnor_sums.hpp")),
     ("reduce", include_str!("kernels/reduce.hpp")),
     ("arg_reduce", include_str!("kernels/arg_reduce.hpp")),
 ];
@@ -45,6 +55,12 @@ const NEEDS: &[(&str, &[&str])] = &[
     ("rows", &["dot", "rounding", "store"]),
     ("stairs", &["store"]),
     ("matmul", &["nest"]),
+    ("max_pool", &["taps"]),
+    ("pack", &["bits"]),
+    ("bytes_to_bits", &["product", "dot", "fill", "bits", "pack"]),
+    ("or_pool", &["taps"]),
+    ("xnor_bits", &["taps", "bits", "gather_bits"]),
+    ("xnor_sums", &["taps", "bits", "gather_bits"]),
     ("reduce", &["nest"]),
 ];
 
@@ -56,6 +72,8 @@ pub struct Writer<'a> {
     pub plan: &'a Plan,
     /// What its values can be.
     pub ranges: &'a Ranges,
+    /// What lies packed.
+    pub packed: &'a Packed,
     /// The constants, in the order of their first use.
     pub constants: Vec<Constant>,
     /// The body of `run`.
@@ -65,6 +83,7 @@ pub struct Writer<'a> {
     kernels: BTreeSet<&'static str>,
     constant_names: BTreeMap<(ValueId, String), String>,
     locals: BTreeMap<ValueId, String>,
+    to_pack: Option<String>,
     shape_namer: Namer,
     function_namer: Namer,
     constant_namer: Namer,
@@ -73,12 +92,19 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// A writer with nothing in it; `taken` are the names of the header's own scope.
-    pub fn new(graph: &'a Graph, plan: &'a Plan, ranges: &'a Ranges, taken: &[&str]) -> Self {
+    pub fn new(
+        graph: &'a Graph,
+        plan: &'a Plan,
+        ranges: &'a Ranges,
+        packed: &'a Packed,
+        taken: &[&str],
+    ) -> Self {
         let namer = |reserved: &[&str]| Namer::new(Language::Cpp, reserved);
         Self {
             graph,
             plan,
             ranges,
+            packed,
             constants: Vec::new(),
             body: String::new(),
             shapes: Vec::new(),
@@ -86,6 +112,7 @@ impl<'a> Writer<'a> {
             kernels: BTreeSet::from(["base"]),
             constant_names: BTreeMap::new(),
             locals: BTreeMap::new(),
+            to_pack: None,
             shape_namer: namer(&[]),
             function_namer: namer(&["apply", "row", "has_rows"]),
             constant_namer: namer(&[
@@ -120,19 +147,46 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Where a step's result goes.
+    /// Where a step's result goes, as codes. Where that lies packed, they go to the step's own memory first.
     pub fn target(&mut self, step: &Step) -> String {
+        let ty = self.graph.ty(step.output);
+        let (word, n) = (Word::of(&ty.elem), ty.shape.num_elements());
+        if xnor::comes_as_codes(self.graph, self.packed, step) {
+            let name = format!("{}_codes", self.graph.value(step.output).name);
+            let name = self.begin(&name, word, step.scratch_at + step.scratch - n * word.bytes(), n);
+            self.to_pack = Some(name.clone());
+            return name;
+        }
         match self.plan.at(step.output) {
             Place::Arena(at) => {
-                let ty = self.graph.ty(step.output);
-                let (word, n) = (Word::of(&ty.elem).name(), ty.shape.num_elements());
-                let name = self.local_namer.fresh(&self.graph.value(step.output).name);
-                self.line(&format!("{word}* const {name} = kernel::place<{word}>(arena + {at}, {n});"));
+                let name = self.begin(&self.graph.value(step.output).name, word, at, n);
                 self.locals.insert(step.output, name.clone());
                 name
             }
             _ => self.read(step.output),
         }
+    }
+
+    /// Where a packed result goes.
+    pub fn packed_target(&mut self, step: &Step) -> String {
+        // Packed values are inside of the graph, and no other place is there.
+        let Place::Arena(at) = self.plan.at(step.output) else { return self.read(step.output) };
+        let words = self.packed.words(self.graph, step.output);
+        let name = self.begin(&self.graph.value(step.output).name, Word::U64, at, words);
+        self.locals.insert(step.output, name.clone());
+        name
+    }
+
+    /// The codes that the step before has left to be packed.
+    pub fn codes_to_pack(&mut self) -> Option<String> {
+        self.to_pack.take()
+    }
+
+    /// Begins `n` words at a place of the arena.
+    pub fn begin(&mut self, wanted: &str, word: Word, at: usize, n: usize) -> String {
+        let (name, word) = (self.local_namer.fresh(wanted), word.name());
+        self.line(&format!("{word}* const {name} = kernel::place<{word}>(arena + {at}, {n});"));
+        name
     }
 
     /// The codes of a constant; nothing of other values.
@@ -156,12 +210,25 @@ impl<'a> Writer<'a> {
         word: Word,
         arrange: impl FnOnce(&[i64]) -> Vec<i64>,
     ) -> String {
+        let arranged = |w: &Self| arrange(&w.codes(value).unwrap_or_default());
+        self.made_of(value, key, suffix, word, arranged)
+    }
+
+    /// What is made of a constant; `key` tells things that are made of one constant apart.
+    pub fn made_of(
+        &mut self,
+        value: ValueId,
+        key: &str,
+        suffix: &str,
+        word: Word,
+        make: impl FnOnce(&Self) -> Vec<i64>,
+    ) -> String {
         let key = (value, format!("{key} {word:?}"));
         if let Some(name) = self.constant_names.get(&key) {
             return format!("weights::{name}");
         }
         let name = self.constant_namer.fresh(&format!("{}{suffix}", self.graph.value(value).name));
-        let data = stored(word, arrange(&self.codes(value).unwrap_or_default()));
+        let data = stored(word, make(self));
         self.constants.push(Constant { name: name.clone(), word, data: Arc::new(data) });
         self.constant_names.insert(key, name.clone());
         format!("weights::{name}")

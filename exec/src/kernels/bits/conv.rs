@@ -4,9 +4,8 @@
 //! or the packed bits of `sum ≥ threshold`. Refuses: groups, weights that are not ±1, sums beyond 32 bits, and maps
 //! whose border has so many classes that a table of them would be large ([`BitConv::new`] gives nothing).
 //!
-//! The words that a pixel sees are gathered into a row; P is the number of bits in which it differs from the weights.
-//! Padding is 0, a third value: its bits are 0, so it differs where the weight is +1, `pw` times. With `n` inputs that
-//! are there, the sum is `n − 2 (P − pw)`. `n` and `pw` are the same for all pixels of a border class.
+//! The words that a pixel sees are gathered into a row; what the number of bits in which it differs from the weights means
+//! is said by [`unfloat_ir::xnor`].
 
 use super::super::conv::ConvShape;
 use super::super::error::{KernelError, at_least, exactly, product};
@@ -14,16 +13,13 @@ use super::super::int::{Code, Word, by_word, view_mut};
 use super::super::isa::Isa;
 use super::count::{Counter, LANES, Sink};
 use super::{BITS, words, words_mut};
-use std::collections::BTreeMap;
+use unfloat_ir::xnor::{self, Border, Sliding};
 
 /// Pixels that meet a group of weights one after another.
 const TILE: usize = 32;
 
 /// Most pixels, and most steps that the table of limits may take.
 const MOST: usize = 1 << 24;
-
-/// Along each axis, the first tap inside the input and how many there are.
-type Taps = [(usize, usize); 3];
 
 /// What comes out.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +49,7 @@ pub struct BitConv {
     counter: Counter,
     shape: ConvShape,
     output: [usize; 3],
-    /// Along each axis, for each output, the first tap inside the input and how many there are.
-    taps: [Vec<(usize, usize)>; 3],
+    border: Border,
     /// Words of an input pixel.
     depth: usize,
     /// Words of a row: of all that an output pixel sees.
@@ -78,14 +73,14 @@ impl BitConv {
 
     /// Packs weights; nothing where another kernel is needed.
     pub fn new(isa: Isa, spec: &BitConvSpec) -> Result<Option<BitConv>, KernelError> {
-        let Some((mut conv, classes)) = Self::unpacked(isa, spec)? else { return Ok(None) };
+        let Some(mut conv) = Self::unpacked(isa, spec)? else { return Ok(None) };
         let ones = conv.pack(spec.weights);
-        conv.fill(&classes, &ones, spec.bias, spec.output);
+        conv.fill(&ones, spec.bias, spec.output);
         Ok(Some(conv))
     }
 
-    /// Everything but the weights and the table, and the taps of each border class.
-    fn unpacked(isa: Isa, spec: &BitConvSpec) -> Result<Option<(BitConv, Vec<Taps>)>, KernelError> {
+    /// Everything but the weights and the table.
+    fn unpacked(isa: Isa, spec: &BitConvSpec) -> Result<Option<BitConv>, KernelError> {
         let BitConvSpec { shape, weights, bias, output: out } = *spec;
         let output = shape.output()?;
         exactly("convolution weights", weights.len(), shape.weights_len()?)?;
@@ -98,33 +93,39 @@ impl BitConv {
         if shape.groups != 1 || !narrow || !sized || !weights.iter().all(|w| w.abs() == 1) {
             return Ok(None);
         }
-        let taps: [Vec<_>; 3] =
-            std::array::from_fn(|i| (0..output[i]).map(|at| inside(shape, i, at)).collect());
-        let (class, classes) = classes(&taps);
+        let border = Border::of(&Sliding {
+            input: shape.input,
+            output,
+            kernel: shape.kernel,
+            stride: shape.stride,
+            dilation: shape.dilation,
+            pad_begin: shape.pad_begin,
+        });
         let channels = shape.out_channels.next_multiple_of(LANES);
         // Each entry is a sum over the taps.
-        let work = classes.len().saturating_mul(channels).saturating_mul(kd * kh * kw);
+        let work = border.classes().saturating_mul(channels).saturating_mul(kd * kh * kw);
         if work > MOST {
             return Ok(None);
         }
         let depth = shape.in_channels.div_ceil(BITS);
-        let conv = BitConv {
+        let [_, oh, ow] = output;
+        let class = |p: usize| border.class([p / (oh * ow), p / ow % oh, p % ow]) as u32;
+        Ok(Some(BitConv {
             counter: Counter::of(isa),
             shape: shape.clone(),
             output,
-            taps,
             depth,
             row: kd * kh * kw * depth,
             weights: Vec::new(),
             channels,
-            class,
-            table: vec![-1; classes.len() * channels],
+            class: (0..pixels).map(class).collect(),
+            table: vec![-1; border.classes() * channels],
+            border,
             sums: match out {
                 BitOutput::Sums(word) => Some(word),
                 BitOutput::Bits(_) => None,
             },
-        };
-        Ok(Some((conv, classes)))
+        }))
     }
 
     /// Packs the weights; the number of ones of each channel and tap.
@@ -136,7 +137,7 @@ impl BitConv {
         for (at, tap) in weights.chunks_exact(inputs).enumerate() {
             let (channel, tap_at) = (at / per_channel, at % per_channel);
             for (i, part) in tap.chunks(BITS).enumerate() {
-                let word = part.iter().rev().fold(0u64, |word, &w| word << 1 | u64::from(w > 0));
+                let word = xnor::word(part);
                 let k = tap_at * self.depth + i;
                 self.weights[(channel / LANES * self.row + k) * LANES + channel % LANES] = word;
                 ones[at] += word.count_ones();
@@ -146,24 +147,16 @@ impl BitConv {
     }
 
     /// Fills the table of every border class.
-    fn fill(&mut self, classes: &[Taps], ones: &[u32], bias: &[i64], out: BitOutput) {
-        let [kd, kh, kw] = self.shape.kernel;
-        for (class, &[z, y, x]) in classes.iter().enumerate() {
-            let within = |(first, count): (usize, usize), at: usize| at >= first && at - first < count;
-            let present = (z.1 * y.1 * x.1 * self.shape.in_channels) as i64;
-            for (c, &bias) in bias.iter().enumerate() {
-                let ones = &ones[c * kd * kh * kw..][..kd * kh * kw];
-                let outside = |at: &usize| {
-                    !(within(z, at / (kh * kw)) && within(y, at / kw % kh) && within(x, at % kw))
-                };
-                let padded: i64 = (0..ones.len()).filter(outside).map(|at| i64::from(ones[at])).sum();
-                let base = present + 2 * padded + bias;
-                self.table[class * self.channels + c] = match out {
+    fn fill(&mut self, ones: &[u32], bias: &[i64], out: BitOutput) {
+        let bases = self.border.bases(self.shape.kernel, self.shape.in_channels, ones, bias);
+        let rows = self.table.chunks_exact_mut(self.channels).zip(bases.chunks_exact(bias.len()));
+        for (row, bases) in rows {
+            for (c, (to, &base)) in row.iter_mut().zip(bases).enumerate() {
+                *to = match out {
                     BitOutput::Sums(_) => base,
-                    // base − 2 P ≥ t, in P; no sum has more than 32 bits.
                     BitOutput::Bits(limits) => {
                         let t = limits.get(c).or(limits.first()).copied().unwrap_or(i64::MAX);
-                        (base - t.clamp(-(1 << 40), 1 << 40)).div_euclid(2)
+                        xnor::limit(base, t)
                     }
                 };
             }
@@ -243,7 +236,8 @@ impl BitConv {
         let depth = self.depth;
         for (i, row) in rows.chunks_exact_mut(self.row).enumerate() {
             let at = [(first + i) / (oh * ow), (first + i) / ow % oh, (first + i) % ow];
-            let [(z0, zn), (y0, yn), (x0, xn)] = std::array::from_fn(|a| self.taps[a][at[a]]);
+            let [(z0, zn), (y0, yn), (x0, xn)] =
+                std::array::from_fn(|a| self.border.taps[a][self.border.kinds[a][at[a]] as usize]);
             if zn * yn * xn * depth < self.row {
                 row.fill(0);
             }
@@ -268,30 +262,4 @@ impl BitConv {
 fn counts(bytes: &mut [u8]) -> &mut [u32] {
     // SAFETY: every bit pattern is a number, and numbers have no padding; `align_to_mut` gives only what is aligned.
     unsafe { bytes.align_to_mut::<u32>().1 }
-}
-
-/// The taps inside the input along axis `i` for output `at`: the first, and how many.
-fn inside(s: &ConvShape, i: usize, at: usize) -> (usize, usize) {
-    let (first, step) = (at * s.stride[i], s.dilation[i]);
-    let before = |cell: usize| cell.saturating_sub(first).div_ceil(step).min(s.kernel[i]);
-    let (from, to) = (before(s.pad_begin[i]), before(s.pad_begin[i] + s.input[i]));
-    (from, to - from)
-}
-
-/// The class of each output pixel, and the taps of each class.
-fn classes(taps: &[Vec<(usize, usize)>; 3]) -> (Vec<u32>, Vec<Taps>) {
-    let mut known = BTreeMap::new();
-    let (mut class, mut all) = (Vec::new(), Vec::new());
-    for &z in &taps[0] {
-        for &y in &taps[1] {
-            for &x in &taps[2] {
-                let n = *known.entry([z, y, x]).or_insert_with(|| {
-                    all.push([z, y, x]);
-                    all.len() as u32 - 1
-                });
-                class.push(n);
-            }
-        }
-    }
-    (class, all)
 }

@@ -122,30 +122,43 @@ mod x86 {
         all(k, pixels, weights, sink, count, within);
     }
 
+    /// As [`all`], but that limits meet numbers before they leave the registers.
     #[target_feature(enable = "avx2")]
     pub fn all_avx2(k: usize, pixels: &[u64], weights: &[u64], sink: &mut Sink) {
-        let count = |pixel: &[u64], weights: &[u64]| {
-            let mut counts = [0u64; LANES];
-            for (half, counts) in counts.chunks_exact_mut(4).enumerate() {
-                let sum = four(pixel, weights, half * 4);
-                // SAFETY: four words.
-                unsafe { _mm256_storeu_si256(counts.as_mut_ptr().cast(), sum) };
+        for (g, weights) in weights.chunks_exact(k * LANES).enumerate() {
+            let first = g * LANES;
+            for (p, pixel) in pixels.chunks_exact(k).enumerate() {
+                let (low, high) = (four(pixel, weights, 0), four(pixel, weights, 4));
+                match sink {
+                    Sink::Counts { to, stride } => {
+                        let mut counts = [0u64; LANES];
+                        // SAFETY: four words each.
+                        unsafe {
+                            _mm256_storeu_si256(counts[..4].as_mut_ptr().cast(), low);
+                            _mm256_storeu_si256(counts[4..].as_mut_ptr().cast(), high);
+                        }
+                        let to = &mut to[p * *stride + first..][..LANES];
+                        to.iter_mut().zip(counts).for_each(|(to, n)| *to = n as u32);
+                    }
+                    Sink::Bits { to, stride, limits, rows, channels } => {
+                        let limits = &limits[rows[p] as usize * *channels + first..][..LANES];
+                        let bits = at_most(low, &limits[..4]) | at_most(high, &limits[4..]) << 4;
+                        to[p * *stride + first / 64] |= bits << (first % 64);
+                    }
+                }
             }
-            counts
-        };
-        let within = |counts: [u64; LANES], limits: &[i64]| {
-            let mut bits = 0;
-            for (half, (counts, limits)) in counts.chunks_exact(4).zip(limits.chunks_exact(4)).enumerate() {
-                // SAFETY: four words each.
-                let (n, limit) = unsafe {
-                    (_mm256_loadu_si256(counts.as_ptr().cast()), _mm256_loadu_si256(limits.as_ptr().cast()))
-                };
-                let beyond = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(n, limit)));
-                bits |= u64::from(!beyond as u32 & 15) << (4 * half);
-            }
-            bits
-        };
-        all(k, pixels, weights, sink, count, within);
+        }
+    }
+
+    /// Four bits: whether each number is at most its limit.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn at_most(n: __m256i, limits: &[i64]) -> u64 {
+        assert!(limits.len() >= 4);
+        // SAFETY: four words.
+        let limit = unsafe { _mm256_loadu_si256(limits.as_ptr().cast()) };
+        let beyond = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(n, limit)));
+        u64::from(!beyond as u32 & 15)
     }
 
     /// Sums for the four channels from lane `lane` on. Carry-save adders make one word of sums, of carries and of

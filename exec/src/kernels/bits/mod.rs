@@ -14,10 +14,9 @@ mod tests;
 pub use conv::{BitConv, BitConvSpec, BitOutput};
 pub use pool::BitPool;
 
-use super::error::{KernelError, exactly};
+pub use unfloat_ir::xnor::BITS;
 
-/// Bits of a word.
-pub const BITS: usize = 64;
+use super::error::{KernelError, exactly};
 
 /// The words in `bytes`; none where they do not begin or end on a word's boundary.
 pub(crate) fn words(bytes: &[u8]) -> &[u64] {

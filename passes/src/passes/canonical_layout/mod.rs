@@ -292,8 +292,14 @@ impl<'g> Mover<'g> {
         }
     }
 
-    /// A constant with its last axis in another order.
+    /// A constant, or the numbers that constant codes mean, with its last axis in another order.
     fn gathered(&mut self, old: ValueId, runs: &[Run]) -> Option<ValueId> {
+        if let Some(node) = wishes::decoded(self.graph, old) {
+            let codes = self.gathered(node.inputs[0], runs)?;
+            let name = format!("{}.moved", self.graph.value(old).name);
+            let inputs = [codes, node.inputs[1], node.inputs[2]];
+            return self.patch.node(node.op.clone(), &inputs, &name, &node.origin).ok();
+        }
         let tensor = self.graph.const_of(old)?;
         let order = order(runs);
         if tensor.ty.shape.last() != Some(&order.len()) {

@@ -19,6 +19,16 @@ fn broadcasts(op: &Op) -> bool {
     )
 }
 
+/// The node that says what constant codes mean, with one scale and zero point for all of their last axis: the elements of
+/// that can be reordered.
+pub fn decoded(graph: &Graph, value: ValueId) -> Option<&Node> {
+    let (_, node) = graph.producer(value)?;
+    let constant = node.inputs.iter().all(|&v| graph.const_of(v).is_some());
+    let alike = |v: &ValueId| graph.ty(*v).shape.last().is_none_or(|&n| n == 1);
+    let found = matches!(node.op, Op::Dequantize(_)) && constant && node.inputs[1..].iter().all(alike);
+    found.then_some(node)
+}
+
 /// For each value, by its handle.
 pub struct Wishes {
     /// Whether an op that needs channels last reads it, directly or through ops that work in any order of axes.
@@ -69,7 +79,7 @@ impl Wishes {
         let constant = |i: usize| node.inputs.get(i).is_none_or(|&v| graph.const_of(v).is_some());
         let rank = graph.ty(node.inputs[operand]).rank();
         match &node.op {
-            Op::Dense(_) => operand == 0 && constant(1),
+            Op::Dense(_) => operand == 0 && (constant(1) || decoded(graph, node.inputs[1]).is_some()),
             Op::Unary(_) | Op::Softmax(_) | Op::Cast(_) => out,
             Op::Lookup(_) => out && operand == 0,
             Op::BatchNorm(b) => out && operand == 0 && b.axis + 1 == rank && (1..5).all(constant),

@@ -1,11 +1,4 @@
 // The greatest element of each window, a few channels at a time. Padding cells are left out.
-struct taps_inside {
-  std::size_t first, end;
-  constexpr taps_inside(std::size_t o, std::size_t n, std::size_t taps, std::size_t dilation, std::size_t pad) noexcept
-      : first(o < pad ? (pad - o + dilation - 1) / dilation : 0),
-        end(least(taps, n + pad > o ? (n + pad - o + dilation - 1) / dilation : 0)) {}
-};
-
 template <class S, std::size_t N, class T>
 void max_pool_cell(const T* x, T* y, std::size_t i, std::size_t j, std::size_t k, T start) noexcept {
   const std::size_t o[3] = {i * S::stride[0], j * S::stride[1], k * S::stride[2]};

@@ -13,24 +13,17 @@
 // A tile of neighbouring cells times a few vectors of channels is summed in registers, and Post makes results of the
 // sums before they leave the cache.
 
-// What comes of an input.
-template <class S, class T> typename dot_of<S>::type::operand operand_of(T x) noexcept {
-  return static_cast<typename dot_of<S>::type::operand>(static_cast<int>(x) + dot_of<S>::lift);
-}
-
-// The copy of x, with the cells around it, and so many elements behind it as a last group may read.
-template <class S, class T> auto* operand(const T* x, unsigned char* memory) noexcept {
-  using D = typename dot_of<S>::type;
-  using O = typename D::operand;
+// The copy of x, lifted, with the cells around it, and so many elements behind it as a last group may read.
+template <class S, class O, int Lift, class T> O* lifted_operand(const T* x, unsigned char* memory) noexcept {
   constexpr std::size_t row = S::inside[2] * S::in_channels, whole = S::around[2] * S::in_channels;
   constexpr std::size_t size = S::around[0] * S::around[1] * whole;
   O* const to = place<O>(memory, size + 4);
   constexpr bool padded = S::around[0] != S::inside[0] || S::around[1] != S::inside[1] || S::around[2] != S::inside[2];
-  if constexpr (padded) fill(to, size, static_cast<O>(dot_of<S>::lift));
+  if constexpr (padded) fill(to, size, static_cast<O>(Lift));
   for (std::size_t i = 0; i < 4; ++i) to[size + i] = 0;
   for (std::size_t i = 0; i < S::inside[0]; ++i) for (std::size_t j = 0; j < S::inside[1]; ++j) {
     O* const at = to + ((i + S::before[0]) * S::around[1] + j + S::before[1]) * whole + S::before[2] * S::in_channels;
-    for (std::size_t k = 0; k < row; ++k) at[k] = operand_of<S>(x[k]);
+    for (std::size_t k = 0; k < row; ++k) at[k] = static_cast<O>(static_cast<int>(x[k]) + Lift);
     x += row;
   }
   return to;
@@ -160,7 +153,7 @@ void product_blocks(const O* x, const W* w, const A* bias, Y* y, std::size_t cha
 // y = Post(weights of each patch of x + bias). `lifted` is the bias where inputs are lifted.
 template <class S, class Post, class A, class T, class W, class Y>
 void product(const T* x, const W* w, const A* bias, const A* lifted, unsigned char* memory, Y* y) noexcept {
-  const auto* const in = operand<S>(x, memory);
+  const auto* const in = lifted_operand<S, typename dot_of<S>::type::operand, dot_of<S>::lift>(x, memory);
   if constexpr (dot_of<S>::lift != 0) bias = lifted;
   for (std::size_t g = 0; g < S::groups; ++g)
     product_blocks<S, Post>(in + g * S::run, w + g * S::group_weights, bias, y + g * S::group_out, g * S::group_out);
