@@ -65,6 +65,8 @@ static PIPELINES: &[PipelineInfo] = &[
         name: "integers",
         summary: "what a folded graph with quantizers of its own goes through: integers",
         passes: &[
+            // Signs become quantizers, between which the layers are binary.
+            "binarize",
             "integerize",
             // Moves of codes that met.
             "clean-up",

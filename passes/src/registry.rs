@@ -11,6 +11,7 @@ pub static PASSES: &[&dyn Pass] = &[
     &passes::FoldConstants,
     &passes::FoldPadding,
     &passes::FoldBatchNorm,
+    &passes::Binarize,
     &passes::QuantizeByRecipe,
     &passes::Integerize,
     &passes::CommonSubexpressions,

@@ -1,5 +1,6 @@
 //! The passes, one file each. To add one: write the file, declare it here, add a line to [`crate::registry`].
 
+mod binarize;
 mod canonical_layout;
 mod clean_up;
 mod common_subexpressions;
@@ -10,6 +11,7 @@ mod fold_padding;
 mod integerize;
 mod quantize;
 
+pub use binarize::Binarize;
 pub use canonical_layout::CanonicalLayout;
 pub use clean_up::CleanUp;
 pub use common_subexpressions::CommonSubexpressions;
