@@ -56,6 +56,7 @@ static PIPELINES: &[PipelineInfo] = &[
             "common-subexpressions",
             "dead-code",
             "integerize",
+            "fold-signs",
             "clean-up",
             "common-subexpressions",
             "dead-code",
@@ -68,6 +69,8 @@ static PIPELINES: &[PipelineInfo] = &[
             // Signs become quantizers, between which the layers are binary.
             "binarize",
             "integerize",
+            // What integerize turned round to count upwards.
+            "fold-signs",
             // Moves of codes that met.
             "clean-up",
             // Equal weights, tables and multipliers.

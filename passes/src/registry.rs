@@ -14,6 +14,7 @@ pub static PASSES: &[&dyn Pass] = &[
     &passes::Binarize,
     &passes::QuantizeByRecipe,
     &passes::Integerize,
+    &passes::FoldSigns,
     &passes::CommonSubexpressions,
     &passes::DeadCode,
 ];

@@ -8,6 +8,7 @@ mod dead_code;
 mod fold_batch_norm;
 mod fold_constants;
 mod fold_padding;
+mod fold_signs;
 mod integerize;
 mod quantize;
 
@@ -19,5 +20,6 @@ pub use dead_code::DeadCode;
 pub use fold_batch_norm::FoldBatchNorm;
 pub use fold_constants::FoldConstants;
 pub use fold_padding::FoldPadding;
+pub use fold_signs::FoldSigns;
 pub use integerize::Integerize;
 pub use quantize::QuantizeByRecipe;

@@ -448,7 +448,10 @@ impl<'g> Integerizer<'g> {
         if lattice.maxima_commute(last) {
             return Ok(Some(lattice));
         }
-        // Channels must stay where they are for the base and the functions that come later.
+        // Channels must stay where they are for the base and the functions up to the last maximum; what moves them behind
+        // that is made of results.
+        let last = lattice.steps.iter().rposition(|s| matches!(s, Step::Move(Op::MaxPool(_))));
+        let behind = lattice.steps.split_off(last.map_or(0, |at| at + 1));
         if !lattice.maxima_of_codes() || !lattice.keeps_channels() {
             return Ok(None);
         }
@@ -461,6 +464,7 @@ impl<'g> Integerizer<'g> {
                 func => lattice.steps.push(func),
             }
         }
+        lattice.steps.extend(behind);
         Ok(Some(lattice))
     }
 
