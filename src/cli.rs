@@ -102,6 +102,10 @@ pub struct Quantization {
     /// Quantize by a recipe (TOML, see docs/quantization.md; `unfloat recipe MODEL` writes one to start from).
     #[arg(long, value_name = "FILE.toml", conflicts_with = "quantize")]
     pub recipe: Option<PathBuf>,
+    /// The format of the model's inputs, "ufixed<8,0>" or int8: alone it quantizes nothing else, which is enough for a
+    /// network whose weights and signs are binary already; with --quantize or a recipe it takes the place of their format.
+    #[arg(long, value_name = "FORMAT")]
+    pub input_format: Option<String>,
     /// Samples to find ranges from: .npz with input_0, … (several are taken one after another), or one .npy per input.
     /// Needed for all formats but fixed<W,I>.
     #[arg(long, value_name = "DATA", num_args = 1..)]
@@ -109,6 +113,13 @@ pub struct Quantization {
     /// How ranges are found: minmax, percentile=P, mse or kl (default: minmax).
     #[arg(long, value_name = "METHOD")]
     pub calibrate_method: Option<String>,
+}
+
+impl Quantization {
+    /// Whether anything is to be quantized.
+    pub fn asks(&self) -> bool {
+        self.quantize.is_some() || self.recipe.is_some() || self.input_format.is_some()
+    }
 }
 
 /// What the weights of a file by Larq are.

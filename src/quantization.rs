@@ -50,18 +50,27 @@ impl Request {
             }
             method
         });
-        let recipe = match (&args.quantize, &args.recipe) {
+        let mut recipe = match (&args.quantize, &args.recipe) {
             (Some(text), _) => {
                 spec::parse(text).map_err(|why| found.push(fault(format!("--quantize: {why}")))).ok()
             }
             (None, Some(path)) => recipe_file(path).map_err(|problems| found.extend(problems)).ok(),
             (None, None) => None,
         };
-        if args.quantize.is_none() && args.recipe.is_none() {
+        if let Some(text) = &args.input_format {
+            let read = match &mut recipe {
+                Some(recipe) => spec::input(text).map(|format| recipe.input = Some(format)),
+                None => spec::inputs_alone(text).map(|alone| recipe = Some(alone)),
+            };
+            found.extend(read.err().map(|why| fault(format!("--input-format: {why}"))));
+        }
+        if !args.asks() {
             let given =
                 [(!args.calibrate.is_empty(), "--calibrate"), (method.is_some(), "--calibrate-method")];
             for (_, flag) in given.iter().filter(|g| g.0) {
-                found.push(fault(format!("{flag} changes nothing without --quantize or --recipe")));
+                found.push(fault(format!(
+                    "{flag} changes nothing without --quantize, --recipe or --input-format"
+                )));
             }
         }
         found.into_result(())?;
@@ -85,12 +94,17 @@ impl Request {
         options: &RunOptions,
         head: Head,
     ) -> Result<Quantized, Diagnostics> {
-        let resolved = self.resolve(&graph)?;
         let mut warnings = Diagnostics::new();
-        let options = RunOptions { recipe: Some(&resolved), ..*options };
         let calls = pipeline("quantize")?;
-        let first = calls.iter().position(|c| c.pass.info().name == "quantize").map_or(0, |at| at + 1);
-        let mut passes = run_pipeline(&mut graph, &calls[..first], &options, &mut warnings)?;
+        let first = calls.iter().position(|c| c.pass.info().name == "quantize").unwrap_or(0);
+        let mut passes = run_pipeline(&mut graph, &calls[..first], options, &mut warnings)?;
+        // The recipe's numbers are those of the graph that the pass sees.
+        let resolved = self.resolve(&graph)?;
+        let options = RunOptions { recipe: Some(&resolved), ..*options };
+        passes
+            .passes
+            .extend(run_pipeline(&mut graph, &calls[first..=first], &options, &mut warnings)?.passes);
+        let first = first + 1;
         let stepwise = graph.clone();
         if head == Head::Class {
             graph = classes(graph, &mut warnings)?;

@@ -51,6 +51,8 @@ static PIPELINES: &[PipelineInfo] = &[
         name: "quantize",
         summary: "what a folded float graph goes through with a recipe: fake-quantized, then integers",
         passes: &[
+            // First, so that signs are quantizers already and get no others.
+            "binarize",
             "quantize",
             // Equal scales and codes of several layers.
             "common-subexpressions",

@@ -78,7 +78,9 @@ fn resolved(graph: &Graph, recipe: &Recipe, cuts: &[usize], threads: usize) -> R
 fn quantized(graph: &Graph, numbers: &Resolved) -> Graph {
     let mut out = graph.clone();
     let options = RunOptions { recipe: Some(numbers), ..RunOptions::default() };
-    let calls = &pipeline("quantize").unwrap()[..1];
+    let calls = pipeline("quantize").unwrap();
+    let last = calls.iter().position(|c| c.pass.info().name == "quantize").unwrap();
+    let calls = &calls[..=last];
     run_pipeline(&mut out, calls, &options, &mut Default::default()).unwrap_or_else(|e| panic!("{e}"));
     out
 }

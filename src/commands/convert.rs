@@ -195,10 +195,12 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
     if let Some(Err(e)) = args.name.as_ref().map(|name| namer::check(name, &languages)) {
         found.push(e);
     }
-    let quantizes = args.quantization.quantize.is_some() || args.quantization.recipe.is_some();
+    let quantizes = args.quantization.asks();
     for (given, flag) in [(args.labels.is_some(), "--labels"), (args.evaluate.is_some(), "--evaluate")] {
         if given && !quantizes {
-            found.push(fault(format!("{flag} changes nothing without --quantize or --recipe")));
+            found.push(fault(format!(
+                "{flag} changes nothing without --quantize, --recipe or --input-format"
+            )));
         }
     }
     if args.max_drop.is_some_and(|d| !(d >= 0.0 && d.is_finite())) {

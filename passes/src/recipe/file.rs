@@ -8,6 +8,7 @@
 //! weights = "int8"
 //! bias = "accumulator"        # or fixed<W,I>, float
 //! activation = "int8"
+//! input = "ufixed<8,0>"       # left out: as activation
 //! accumulator = "auto"        # or fixed<W,I>
 //!
 //! [calibration]
@@ -86,9 +87,11 @@ impl Reader<'_> {
 
     fn recipe(&mut self, root: &DeTable<'_>) -> Recipe {
         self.only(root, &["default", "calibration", "layer"], "a recipe");
-        let mut formats = defaults();
+        let (mut formats, mut input) = (defaults(), None);
         if let Some(table) = self.table(root, "default") {
-            self.only(table, &FORMATS, "`[default]`");
+            let known = [FORMATS[0], FORMATS[1], FORMATS[2], FORMATS[3], "input"];
+            self.only(table, &known, "`[default]`");
+            input = self.read(table, "input", format::activation);
             let said = self.formats(table);
             formats = Formats {
                 weights: said.weights.unwrap_or(formats.weights),
@@ -110,7 +113,7 @@ impl Reader<'_> {
             }
         }
         let rules = self.rules(root);
-        Recipe { source: self.label.to_string(), formats, method, rules }
+        Recipe { source: self.label.to_string(), formats, input, method, rules }
     }
 
     fn rules(&mut self, root: &DeTable<'_>) -> Vec<Rule> {
@@ -262,7 +265,7 @@ mod tests {
     #[test]
     fn everything_that_can_be_said() {
         let text = "[default]\nweights = 'int4'\nbias = 'fixed<32,16>'\nactivation = 'fixed<16,6>'\n\
-                    accumulator = 'fixed<24,12,TRN,WRAP>'\n[calibration]\nmethod = 'percentile=99.9'\n\
+                    input = 'ufixed<8,0>'\naccumulator = 'fixed<24,12,TRN,WRAP>'\n[calibration]\nmethod = 'percentile=99.9'\n\
                     [[layer]]\nname = 'conv*'\nweights = 'ternary'\nbias = 'accumulator'\n\
                     [[layer]]\nname = 'head'\nkeep = 'float'\n";
         let recipe = read("r.toml", text).unwrap();
@@ -271,10 +274,11 @@ mod tests {
             format!("{} {} {} {}", f.weights, f.bias, f.activation, f.accumulator),
             "int4 fixed<32,16,RND_CONV,SAT> fixed<16,6,RND_CONV,SAT> fixed<24,12>"
         );
+        assert_eq!(recipe.input.map(|f| f.to_string()).as_deref(), Some("ufixed<8,0,RND_CONV,SAT>"));
         assert_eq!(recipe.method, Method::Percentile(99.9));
         let lines: Vec<(usize, String, bool)> =
             recipe.rules.iter().map(|r| (r.line, r.name.to_string(), r.keep_float)).collect();
-        assert_eq!(lines, [(8, "conv*".to_string(), false), (12, "head".to_string(), true)]);
+        assert_eq!(lines, [(9, "conv*".to_string(), false), (13, "head".to_string(), true)]);
         assert_eq!(
             (recipe.rules[0].weights, recipe.rules[0].bias),
             (Some(Format::Ternary), Some(Bias::Accumulator))

@@ -144,6 +144,8 @@ pub struct Recipe {
     pub source: String,
     /// The formats of all layers that no rule names.
     pub formats: Formats,
+    /// The format of the graph's inputs that no rule names; nothing where it is that of activations.
+    pub input: Option<Format>,
     /// How ranges are found.
     pub method: Method,
     /// The exceptions; where several say something of a layer, the last one counts.

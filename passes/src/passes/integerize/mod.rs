@@ -483,7 +483,7 @@ impl<'g> Integerizer<'g> {
         let Some((steps, effort)) = steps::find(lattice, quantizer) else {
             return self.wide(lattice, quantizer, to, node, lines);
         };
-        let to = &self.sign(&steps, to, node);
+        let to = &self.sign(&steps, lattice, to, node);
         let slopes = lines.as_ref().map(|l| l.iter().map(|l| (l.a, l.b)).collect());
         let wanted = Wanted { x: lattice.code, steps: &steps, to, node, lines: slopes, rounding, name };
         let Some(realised) = self.realise(&wanted)? else {

@@ -2,9 +2,11 @@
 //!
 //! In: the proved step functions of a quantizer to `ternary`. Out: the type that its codes need: `bipolar` where no channel
 //! has a 0 for any value that the accumulator may have, and nothing but dequantizations read the codes; else `ternary`,
-//! with a warning that names the channels.
+//! with a warning that names the channels. Sums of products of −1 and 1 are all odd or all even, where padding does not
+//! mix the two: what lies between counts for nothing.
 
 use super::Integerizer;
+use super::lattice::Lattice;
 use super::steps::Steps;
 use unfloat_ir::arena::Handle;
 use unfloat_ir::{Diagnostic, ElemType, Graph, Location, Node, Op};
@@ -14,7 +16,7 @@ const NAMED: usize = 12;
 
 impl Integerizer<'_> {
     /// The type of the codes of a quantizer.
-    pub fn sign(&mut self, steps: &[Steps], to: &ElemType, node: &Node) -> ElemType {
+    pub fn sign(&mut self, steps: &[Steps], lattice: &Lattice, to: &ElemType, node: &Node) -> ElemType {
         let read_as_numbers = |graph: &Graph| {
             let users = &graph.users()[node.output.index()];
             let dequantized = |user: &Node| {
@@ -30,9 +32,9 @@ impl Integerizer<'_> {
         if !is_sign || !whole(self.graph) || !read_as_numbers(self.graph) {
             return to.clone();
         }
-        let zero = |s: &Steps| s.runs().any(|r| r.2 == 0);
+        let zero = |(c, s): &(usize, &Steps)| s.runs().any(|r| r.2 == 0 && lattice.meets(*c, (r.0, r.1)));
         let channels: Vec<String> =
-            steps.iter().enumerate().filter(|(_, s)| zero(s)).map(|(c, _)| c.to_string()).collect();
+            steps.iter().enumerate().filter(zero).map(|(c, _)| c.to_string()).collect();
         if channels.is_empty() {
             return ElemType::Bipolar;
         }
