@@ -155,6 +155,8 @@ where
 pub enum Head {
     /// Its own outputs.
     Scores,
+    /// Its outputs without a softmax at the end.
+    Logits,
     /// The place of the greatest score.
     Class,
 }
@@ -436,6 +438,9 @@ pub struct Inspect {
 pub struct Audit {
     /// A model or a .uir.
     pub model: PathBuf,
+    /// What the model gives, as in `convert`.
+    #[arg(long, value_enum, default_value = "scores")]
+    pub head: Head,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

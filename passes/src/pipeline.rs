@@ -54,6 +54,8 @@ static PIPELINES: &[PipelineInfo] = &[
             // First, so that signs are quantizers already and get no others.
             "binarize",
             "quantize",
+            // Signs of inputs, which are codes only now.
+            "binarize",
             // Equal scales and codes of several layers.
             "common-subexpressions",
             "dead-code",

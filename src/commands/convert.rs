@@ -1,6 +1,6 @@
 //! `convert`: import, passes, emit, check. What is written is written at once, at the end, or not at all.
 
-use crate::classes::classes;
+use crate::classes::{classes, logits};
 use crate::cli::{Convert, Head};
 use crate::commands::verify::Comparison;
 use crate::compare;
@@ -35,6 +35,9 @@ pub fn run(args: &Convert) -> CommandResult {
     let mut warnings = Diagnostics::new();
     let options = RunOptions { validate: !args.no_validate, ..RunOptions::default() };
     let mut passes = run_pipeline(&mut graph, &pipeline("import")?, &options, &mut warnings)?;
+    if args.head == Head::Logits {
+        graph = logits(graph);
+    }
     let quantizers;
     let quantization = match &request {
         None => {
@@ -83,7 +86,9 @@ pub fn run(args: &Convert) -> CommandResult {
     let (mut out, manifest) = emit(&graph, &quantizers, &emitters)?;
     let checks = match &args.check {
         None => Vec::new(),
-        Some(data) => check(&graph, &out, &manifest, data.as_deref(), request.is_none())?,
+        Some(data) => {
+            check(&graph, &out, &manifest, data.as_deref(), request.is_none() && args.head != Head::Logits)?
+        }
     };
     for comparison in &checks {
         let Comparison { left, right, differences } = comparison;
