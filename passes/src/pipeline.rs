@@ -1,6 +1,7 @@
 //! Pipelines: named orders of passes, and how they are run.
 
 use crate::pass::{PassCall, PassCx, parse_calls};
+use crate::passes::SignZero;
 use crate::recipe::resolved::Resolved;
 use crate::report::{Evidence, PassReport, Report};
 use crate::validate::{Effort, Evaluator, Native, validate};
@@ -100,6 +101,15 @@ pub fn pipeline(name: &str) -> Result<Vec<PassCall>, Diagnostics> {
                 .into())
         }
     }
+}
+
+/// The calls with `sign-zero` wherever signs have become quantizers (`--sign-zero plus`).
+pub fn taking_zero_for_plus(calls: Vec<PassCall>) -> Vec<PassCall> {
+    let with = |call: PassCall| {
+        let behind = (call.pass.info().name == "binarize").then(|| PassCall::new(&SignZero));
+        [call].into_iter().chain(behind)
+    };
+    calls.into_iter().flat_map(with).collect()
 }
 
 /// How passes are run.

@@ -12,6 +12,7 @@ pub static PASSES: &[&dyn Pass] = &[
     &passes::FoldPadding,
     &passes::FoldBatchNorm,
     &passes::Binarize,
+    &passes::SignZero,
     &passes::QuantizeByRecipe,
     &passes::Integerize,
     &passes::FoldSigns,

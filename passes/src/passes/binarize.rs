@@ -32,7 +32,7 @@ static INFO: PassInfo = PassInfo {
 };
 
 /// The least float above 0: what is at least that is positive.
-const LEAST: f32 = f32::from_bits(1);
+pub(super) const LEAST: f32 = f32::from_bits(1);
 
 impl Pass for Binarize {
     fn info(&self) -> &'static PassInfo {
@@ -98,7 +98,7 @@ fn feeds_layers(graph: &Graph, users: &[Vec<NodeId>], value: ValueId) -> bool {
 }
 
 /// Whether a value is the dequantization of constants.
-fn is_quantized(graph: &Graph, value: ValueId) -> bool {
+pub(super) fn is_quantized(graph: &Graph, value: ValueId) -> bool {
     graph.producer(value).is_some_and(|(_, node)| {
         matches!(node.op, Op::Dequantize(_)) && node.inputs.iter().all(|&v| graph.const_of(v).is_some())
     })

@@ -11,6 +11,7 @@ mod fold_padding;
 mod fold_signs;
 mod integerize;
 mod quantize;
+mod sign_zero;
 
 pub use binarize::Binarize;
 pub use canonical_layout::CanonicalLayout;
@@ -23,3 +24,4 @@ pub use fold_padding::FoldPadding;
 pub use fold_signs::FoldSigns;
 pub use integerize::Integerize;
 pub use quantize::QuantizeByRecipe;
+pub use sign_zero::SignZero;
