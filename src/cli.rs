@@ -106,6 +106,11 @@ pub struct Quantization {
     /// network whose weights and signs are binary already; with --quantize or a recipe it takes the place of their format.
     #[arg(long, value_name = "FORMAT")]
     pub input_format: Option<String>,
+    /// The sign of 0 in the layers of a binary network whose source gives 0 there, as torch does: exact keeps it, a third
+    /// value that takes more than one bit; plus makes +1 of it, and of weights that are 0 behind such signs, and counts on
+    /// the samples of --evaluate or --calibrate what that changes.
+    #[arg(long, value_name = "SIGN", value_enum, default_value = "exact")]
+    pub sign_zero: SignZero,
     /// Samples to find ranges from: .npz with input_0, … (several are taken one after another), or one .npy per input.
     /// Needed for all formats but fixed<W,I>.
     #[arg(long, value_name = "DATA", num_args = 1..)]
@@ -118,8 +123,21 @@ pub struct Quantization {
 impl Quantization {
     /// Whether anything is to be quantized.
     pub fn asks(&self) -> bool {
-        self.quantize.is_some() || self.recipe.is_some() || self.input_format.is_some()
+        self.quantize.is_some()
+            || self.recipe.is_some()
+            || self.input_format.is_some()
+            || self.sign_zero == SignZero::Plus
     }
+}
+
+/// The sign of 0.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignZero {
+    /// What the source says.
+    #[default]
+    Exact,
+    /// +1.
+    Plus,
 }
 
 /// What the weights of a file by Larq are.

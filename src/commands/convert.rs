@@ -204,7 +204,7 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
     for (given, flag) in [(args.labels.is_some(), "--labels"), (args.evaluate.is_some(), "--evaluate")] {
         if given && !quantizes {
             found.push(fault(format!(
-                "{flag} changes nothing without --quantize, --recipe or --input-format"
+                "{flag} changes nothing without --quantize, --recipe, --input-format or --sign-zero plus"
             )));
         }
     }

@@ -108,6 +108,7 @@ mod tests {
     #[test]
     fn classes_that_change_are_told() {
         let cost = |same| Cost {
+            signs: Vec::new(),
             samples: 100,
             weights: vec![],
             values: vec![],

@@ -47,15 +47,15 @@ pub fn input(text: &str) -> Result<Format, String> {
 
 /// A recipe that quantizes the inputs and nothing else: what a network of quantized weights and signs wants.
 pub fn inputs_alone(text: &str) -> Result<Recipe, String> {
+    Ok(Recipe { source: text.trim().to_string(), input: Some(input(text)?), ..nothing() })
+}
+
+/// A recipe that quantizes nothing.
+pub fn nothing() -> Recipe {
     let float = Format::Float;
-    let formats = Formats {
-        weights: float,
-        bias: Bias::Format(float),
-        activation: float,
-        accumulator: Accumulator::Auto,
-    };
-    let input = Some(input(text)?);
-    Ok(Recipe { source: text.trim().to_string(), formats, input, method: Method::MinMax, rules: Vec::new() })
+    let (bias, accumulator) = (Bias::Format(float), Accumulator::Auto);
+    let formats = Formats { weights: float, bias, activation: float, accumulator };
+    Recipe { source: String::new(), formats, input: None, method: Method::MinMax, rules: Vec::new() }
 }
 
 fn unknown(text: &str) -> String {
