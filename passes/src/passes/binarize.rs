@@ -1,13 +1,16 @@
 //! Makes explicit quantizers of signs that feed layers of quantized weights.
 //!
 //! In: a folded graph in which a float `sign` stands in front of convolutions, dense layers or matrix products whose weight
-//! is a dequantized constant, as torch and ONNX write a binary network. Out: that sign is a `threshold` to `ternary` (its
-//! value at 0 is 0) with a `dequantize` of scale 1 behind it, which `integerize` understands; and constants of type
-//! `ternary` that have no 0 are `bipolar`. Numbers stay what they are, but a NaN, of which a code cannot tell, is −1.
+//! is a dequantized constant, or a float one with no other numbers than −s, 0 and s in each output channel, as torch and
+//! ONNX write a binary network. Out: that sign is a `threshold` to `ternary` (its value at 0 is 0) with a `dequantize` of
+//! scale 1 behind it, which `integerize` understands; such float weights are codes with a `dequantize`, in a network with
+//! such signs also those of other layers; and constants of type `ternary` that have no 0 are `bipolar`. Numbers stay what
+//! they are, but a NaN, of which a code cannot tell, is −1, and a sign of −0 is 0.
 //!
 //! Left alone: signs of the graph's own inputs, which are not results of layers; signs that anything but such layers reads,
 //! since a network that computes in floats gains nothing by codes; constants that anything but a `dequantize` reads.
 
+use super::signed_weights::SignedWeight;
 use crate::pass::{Change, Claim, Pass, PassCx, PassInfo};
 use unfloat_ir::arena::Handle;
 use unfloat_ir::ops::{Dequantize, Threshold, Unary};
@@ -22,9 +25,10 @@ pub struct Binarize;
 static INFO: PassInfo = PassInfo {
     name: "binarize",
     summary: "make explicit quantizers of the signs in front of layers with quantized weights",
-    details: "A float sign whose readers are convolutions, dense layers and matrix products with dequantized constants \
-              becomes thresholds to ternary codes and their dequantization, so that integerize takes the layers. Ternary \
-              constants without a 0 become bipolar. Signs of inputs, and signs that other layers read, stay.",
+    details: "A float sign whose readers are convolutions, dense layers and matrix products with dequantized constants, or \
+              constants of -s, 0 and s in each channel, becomes thresholds to ternary codes and their dequantization, so \
+              that integerize takes the layers; such constants become codes. Ternary constants without a 0 become bipolar. \
+              Signs of inputs, and signs that other layers read, stay.",
     options: &[],
     from: Stage::Folded,
     to: Stage::Folded,
@@ -42,13 +46,13 @@ impl Pass for Binarize {
         let users = graph.users();
         let mut patch = Patch::new(graph);
         let mut count = 0;
-        for (_, node) in graph.live_nodes() {
-            if is_sign(graph, node) && feeds_layers(graph, &users, node.output) {
-                let signs = quantized(graph, &mut patch, node)?;
-                patch.replace(node.output, signs)?;
-                count += 1;
-            }
+        let is_sign = |node: &Node| is_sign(graph, node) && feeds_layers(graph, &users, node.output);
+        for (_, node) in graph.live_nodes().filter(|(_, n)| is_sign(n)) {
+            let signs = quantized(graph, &mut patch, node)?;
+            patch.replace(node.output, signs)?;
+            count += 1;
         }
+        let signs = count > 0;
         for (id, _) in graph.values() {
             if let Some(tensor) = without_zeros(graph, &users, id) {
                 let constant = patch.constant(&graph.value(id).name, tensor);
@@ -60,8 +64,31 @@ impl Pass for Binarize {
         if !edit.is_empty() {
             graph.apply(edit);
         }
-        Ok(Change::of(count))
+        // A network without such signs computes in floats, whatever its weights are.
+        let weights = if signs { weights(graph)? } else { 0 };
+        Ok(Change::of(count + weights))
     }
+}
+
+/// Makes codes of the float weights that are signs with a scale; returns how many.
+fn weights(graph: &mut Graph) -> Result<usize, Diagnostic> {
+    let users = graph.users();
+    let mut patch = Patch::new(graph);
+    for (_, node) in graph.live_nodes() {
+        let Some(weight) = SignedWeight::of(graph, node) else { continue };
+        let value = node.inputs[1];
+        let as_weight = |&id: &NodeId| SignedWeight::of(graph, graph.node(id)).is_some();
+        if users[value.index()].iter().all(as_weight) && !graph.is_output(value) {
+            let weight = weight.dequantized(graph, &mut patch, node)?;
+            patch.replace(value, weight)?;
+        }
+    }
+    let edit = patch.finish();
+    let count = edit.len();
+    if count > 0 {
+        graph.apply(edit);
+    }
+    Ok(count)
 }
 
 /// Whether a node is the sign of floats that are computed.
@@ -83,7 +110,9 @@ fn feeds_layers(graph: &Graph, users: &[Vec<NodeId>], value: ValueId) -> bool {
             match &node.op {
                 Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) | Op::MatMul(_) => {
                     let weight = node.inputs[1];
-                    if weight == value || !is_quantized(graph, weight) {
+                    if weight == value
+                        || !(is_quantized(graph, weight) || SignedWeight::of(graph, node).is_some())
+                    {
                         return false;
                     }
                 }

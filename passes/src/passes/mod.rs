@@ -12,6 +12,7 @@ mod fold_signs;
 mod integerize;
 mod quantize;
 mod sign_zero;
+mod signed_weights;
 
 pub use binarize::Binarize;
 pub use canonical_layout::CanonicalLayout;
