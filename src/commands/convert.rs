@@ -155,7 +155,7 @@ fn quantize(
         )
         .into());
     }
-    let concerns = match &cost {
+    let mut concerns = match &cost {
         Some(cost) => concerns::of_cost(cost),
         None => {
             let mut found = concerns::of_weights(&weight_costs(&float, &quantized.resolved));
@@ -163,6 +163,7 @@ fn quantize(
             found
         }
     };
+    concerns.extend(concerns::of_zeros(&quantized.resolved));
     Ok(Quantization { quantized, cost, concerns })
 }
 

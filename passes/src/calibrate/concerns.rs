@@ -4,6 +4,7 @@
 //! layer, the number, and what to do. They change nothing; `--max-drop` refuses.
 
 use super::report::{Cost, WeightCost};
+use crate::recipe::resolved::Resolved;
 use unfloat_ir::{Diagnostic, Diagnostics, Location};
 
 /// Decibels below which little is left of a value: a tenth of its power is noise.
@@ -63,6 +64,22 @@ pub fn of_weights(weights: &[WeightCost]) -> Diagnostics {
         )
     });
     limited(bad.collect(), &mut found);
+    found
+}
+
+/// Warnings of weights of exactly 0 that are −1 or +1 now.
+pub fn of_zeros(numbers: &Resolved) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for w in numbers.weights.iter().filter(|w| w.zeros > 0) {
+        let became = if w.rounding == "stochastic" { "-1 or +1 at random" } else { "+1" };
+        let text = format!(
+            "{} of {} weights of `{}` are exactly 0 and became {became}",
+            w.zeros,
+            w.codes.len(),
+            w.value
+        );
+        found.push(at(&w.layer, text).help("ternary weights keep them"));
+    }
     found
 }
 

@@ -32,7 +32,7 @@ impl SignedWeight {
         let mut scale = vec![0.0f32; channels];
         floats.iter().zip(&owner).for_each(|(w, &c)| scale[c] = scale[c].max(w.abs()));
         let code = |(w, &c): (&f32, &usize)| match *w {
-            w if w == 0.0 => Some(0),
+            0.0 => Some(0),
             w if w == scale[c] && w.is_finite() => Some(1),
             w if w == -scale[c] && w.is_finite() => Some(-1),
             _ => None,

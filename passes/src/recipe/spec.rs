@@ -32,6 +32,7 @@ pub fn parse(text: &str) -> Result<Recipe, String> {
         source: text.trim().to_string(),
         formats,
         input: None,
+        stochastic: None,
         method: Method::MinMax,
         rules: Vec::new(),
     })
@@ -55,7 +56,14 @@ pub fn nothing() -> Recipe {
     let float = Format::Float;
     let (bias, accumulator) = (Bias::Format(float), Accumulator::Auto);
     let formats = Formats { weights: float, bias, activation: float, accumulator };
-    Recipe { source: String::new(), formats, input: None, method: Method::MinMax, rules: Vec::new() }
+    Recipe {
+        source: String::new(),
+        formats,
+        input: None,
+        stochastic: None,
+        method: Method::MinMax,
+        rules: Vec::new(),
+    }
 }
 
 fn unknown(text: &str) -> String {
