@@ -1,11 +1,11 @@
-//! `--head class`: a classifier that gives the class alone.
+//! `--head class` and `--head logits`: a classifier that gives the class alone, or its scores without a softmax.
 //!
 //! In: a graph whose outputs are scores, one per class, along the last axis. Out: the same graph with the place of the
 //! greatest score in each output's stead. A softmax in front of it goes, since it changes no order, and so does a quantizer
 //! of one scale that saturates: it keeps the order too, but makes equals of neighbours and of what lies beyond its codes.
 //! Where it did, the class is the one of the greatest score before, and not the first of equals; a warning says so.
 //! Quantizers that wrap stay. Refused: outputs that are no scores of at least two classes, and those that another layer
-//! reads.
+//! reads. For logits the softmax that makes an output goes and nothing else changes; without one, they are the scores.
 
 use unfloat_ir::arena::Handle;
 use unfloat_ir::ops::ArgReduce;
@@ -61,6 +61,19 @@ pub fn classes(mut graph: Graph, warnings: &mut Diagnostics) -> Result<Graph, Di
     Ok(graph.compact())
 }
 
+/// The graph with what a softmax reads for the outputs that it makes.
+pub fn logits(mut graph: Graph) -> Graph {
+    let mut patch = Patch::new(&graph);
+    for output in graph.outputs() {
+        if let Some((_, Node { op: Op::Softmax(_), inputs, .. })) = graph.producer(output.value) {
+            patch.replace_retyped(output.value, inputs[0]);
+        }
+    }
+    let edit = patch.finish();
+    graph.apply(edit);
+    graph.compact()
+}
+
 /// Whether a quantizer makes no greater number of a lesser one.
 fn keeps_order(graph: &Graph, node: &Node) -> bool {
     let Op::Quantize(q) = &node.op else { return false };
@@ -99,6 +112,22 @@ mod tests {
             (g.outputs()[0].name.as_str(), g.ty(g.outputs()[0].value).to_string()),
             ("y", "i64[]".into())
         );
+    }
+
+    #[test]
+    fn logits_are_what_the_softmax_reads() {
+        let mut g = Graph::new("g");
+        let o = Origin::default();
+        let x = g.add_input("x", TensorType::f32([3], Layout::channels_last(0)));
+        let r = g.add_node(Unary::Relu, &[x], "r", &o).unwrap();
+        let s = g.add_node(Softmax { axes: vec![0], log: true }, &[r], "s", &o).unwrap();
+        g.add_output("y", s);
+        g.add_output("z", r);
+        let g = logits(g);
+        assert_eq!(g.live_nodes().map(|(_, n)| n.op.name()).collect::<Vec<_>>(), ["relu"]);
+        let outputs: Vec<(&str, &str)> =
+            g.outputs().iter().map(|o| (o.name.as_str(), g.value(o.value).name.as_str())).collect();
+        assert_eq!(outputs, [("y", "r"), ("z", "r")]);
     }
 
     #[test]

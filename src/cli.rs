@@ -102,6 +102,15 @@ pub struct Quantization {
     /// Quantize by a recipe (TOML, see docs/quantization.md; `unfloat recipe MODEL` writes one to start from).
     #[arg(long, value_name = "FILE.toml", conflicts_with = "quantize")]
     pub recipe: Option<PathBuf>,
+    /// The format of the model's inputs, "ufixed<8,0>" or int8: alone it quantizes nothing else, which is enough for a
+    /// network whose weights and signs are binary already; with --quantize or a recipe it takes the place of their format.
+    #[arg(long, value_name = "FORMAT")]
+    pub input_format: Option<String>,
+    /// The sign of 0 in the layers of a binary network whose source gives 0 there, as torch does: exact keeps it, a third
+    /// value that takes more than one bit; plus makes +1 of it, and of weights that are 0 behind such signs, and counts on
+    /// the samples of --evaluate or --calibrate what that changes.
+    #[arg(long, value_name = "SIGN", value_enum, default_value = "exact")]
+    pub sign_zero: SignZero,
     /// Samples to find ranges from: .npz with input_0, … (several are taken one after another), or one .npy per input.
     /// Needed for all formats but fixed<W,I>.
     #[arg(long, value_name = "DATA", num_args = 1..)]
@@ -109,6 +118,26 @@ pub struct Quantization {
     /// How ranges are found: minmax, percentile=P, mse or kl (default: minmax).
     #[arg(long, value_name = "METHOD")]
     pub calibrate_method: Option<String>,
+}
+
+impl Quantization {
+    /// Whether anything is to be quantized.
+    pub fn asks(&self) -> bool {
+        self.quantize.is_some()
+            || self.recipe.is_some()
+            || self.input_format.is_some()
+            || self.sign_zero == SignZero::Plus
+    }
+}
+
+/// The sign of 0.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignZero {
+    /// What the source says.
+    #[default]
+    Exact,
+    /// +1.
+    Plus,
 }
 
 /// What the weights of a file by Larq are.
@@ -144,6 +173,8 @@ where
 pub enum Head {
     /// Its own outputs.
     Scores,
+    /// Its outputs without a softmax at the end.
+    Logits,
     /// The place of the greatest score.
     Class,
 }
@@ -425,6 +456,9 @@ pub struct Inspect {
 pub struct Audit {
     /// A model or a .uir.
     pub model: PathBuf,
+    /// What the model gives, as in `convert`.
+    #[arg(long, value_enum, default_value = "scores")]
+    pub head: Head,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

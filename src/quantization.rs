@@ -5,7 +5,7 @@
 //! model, and a request that needs samples and has none.
 
 use crate::classes::classes;
-use crate::cli::{Head, Quantization};
+use crate::cli::{Head, Quantization, SignZero};
 use crate::model::default_threads;
 use crate::output::{counting, fault, show};
 use crate::samples::{self, Batch, read_file};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use unfloat_ir::{Data, Diagnostic, Diagnostics, Graph, Location, TensorType};
 use unfloat_passes::calibrate::report::{Cost, Meter};
 use unfloat_passes::calibrate::{Calibrator, NEED_DATA};
-use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
+use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline, taking_zero_for_plus};
 use unfloat_passes::recipe::resolved::Resolved;
 use unfloat_passes::recipe::{Method, Recipe, file, spec};
 use unfloat_passes::report::Report;
@@ -22,6 +22,7 @@ use unfloat_passes::report::Report;
 #[derive(Debug)]
 pub struct Request {
     recipe: Recipe,
+    zero_is_plus: bool,
     data: Vec<PathBuf>,
 }
 
@@ -50,24 +51,37 @@ impl Request {
             }
             method
         });
-        let recipe = match (&args.quantize, &args.recipe) {
+        let mut recipe = match (&args.quantize, &args.recipe) {
             (Some(text), _) => {
                 spec::parse(text).map_err(|why| found.push(fault(format!("--quantize: {why}")))).ok()
             }
             (None, Some(path)) => recipe_file(path).map_err(|problems| found.extend(problems)).ok(),
             (None, None) => None,
         };
-        if args.quantize.is_none() && args.recipe.is_none() {
+        if let Some(text) = &args.input_format {
+            let read = match &mut recipe {
+                Some(recipe) => spec::input(text).map(|format| recipe.input = Some(format)),
+                None => spec::inputs_alone(text).map(|alone| recipe = Some(alone)),
+            };
+            found.extend(read.err().map(|why| fault(format!("--input-format: {why}"))));
+        }
+        let zero_is_plus = args.sign_zero == SignZero::Plus;
+        if zero_is_plus && recipe.is_none() && found.0.is_empty() {
+            recipe = Some(Recipe { source: "--sign-zero plus".to_string(), ..spec::nothing() });
+        }
+        if !args.asks() {
             let given =
                 [(!args.calibrate.is_empty(), "--calibrate"), (method.is_some(), "--calibrate-method")];
             for (_, flag) in given.iter().filter(|g| g.0) {
-                found.push(fault(format!("{flag} changes nothing without --quantize or --recipe")));
+                found.push(fault(format!(
+                    "{flag} changes nothing without --quantize, --recipe, --input-format or --sign-zero plus"
+                )));
             }
         }
         found.into_result(())?;
         Ok(recipe.map(|mut recipe| {
             recipe.method = method.flatten().unwrap_or(recipe.method);
-            Request { recipe, data: args.calibrate.clone() }
+            Request { recipe, zero_is_plus, data: args.calibrate.clone() }
         }))
     }
 
@@ -85,12 +99,20 @@ impl Request {
         options: &RunOptions,
         head: Head,
     ) -> Result<Quantized, Diagnostics> {
-        let resolved = self.resolve(&graph)?;
         let mut warnings = Diagnostics::new();
+        let mut calls = pipeline("quantize")?;
+        if self.zero_is_plus {
+            calls = taking_zero_for_plus(calls);
+        }
+        let first = calls.iter().position(|c| c.pass.info().name == "quantize").unwrap_or(0);
+        let mut passes = run_pipeline(&mut graph, &calls[..first], options, &mut warnings)?;
+        // The recipe's numbers are those of the graph that the pass sees.
+        let resolved = self.resolve(&graph)?;
         let options = RunOptions { recipe: Some(&resolved), ..*options };
-        let calls = pipeline("quantize")?;
-        let first = calls.iter().position(|c| c.pass.info().name == "quantize").map_or(0, |at| at + 1);
-        let mut passes = run_pipeline(&mut graph, &calls[..first], &options, &mut warnings)?;
+        passes
+            .passes
+            .extend(run_pipeline(&mut graph, &calls[first..=first], &options, &mut warnings)?.passes);
+        let first = first + 1;
         let stepwise = graph.clone();
         if head == Head::Class {
             graph = classes(graph, &mut warnings)?;

@@ -82,10 +82,21 @@ pub fn cost(cost: &Cost) -> String {
             vec![name, v.codes.clone(), range, v.saturated.to_string(), db(v.sqnr_db), error]
         })
         .collect();
-    let mut text = table(&["weights of", "format", "bytes", "SQNR dB", "max error"], &weights, &[2, 3, 4]);
-    let (bytes, floats) = cost.weights.iter().fold((0, 0), |(b, f), w| (b + w.bytes, f + w.float_bytes));
-    text += &format!("{bytes} bytes of weights instead of {floats}\n");
+    let mut text = String::new();
+    if !weights.is_empty() {
+        text += &table(&["weights of", "format", "bytes", "SQNR dB", "max error"], &weights, &[2, 3, 4]);
+        let (bytes, floats) = cost.weights.iter().fold((0, 0), |(b, f), w| (b + w.bytes, f + w.float_bytes));
+        text += &format!("{bytes} bytes of weights instead of {floats}\n");
+    }
     text += &table(&["value", "codes", "range", "saturated", "SQNR dB", "max error"], &values, &[3, 4, 5]);
+    if !cost.signs.is_empty() {
+        let signs = cost.signs.iter().map(|s| {
+            let counts = [s.zeros, s.changed, s.elements].map(|n| n.to_string());
+            [vec![named(&s.value, &s.layer)], counts.to_vec()].concat()
+        });
+        let signs: Vec<Vec<String>> = signs.collect();
+        text += &table(&["sign", "0 taken for +1", "changed", "of"], &signs, &[1, 2, 3]);
+    }
     let share = |n: usize| 100.0 * n as f64 / cost.samples.max(1) as f64;
     if let Some(same) = cost.same_class {
         text += &format!(

@@ -1,16 +1,16 @@
 //! Where a float, or a width that nobody proved, still hides in a graph.
 //!
 //! In: any graph. Out: every node that computes on floats, other than the boundary (a quantizer that reads an input of the
-//! graph with constant scale, and a dequantization that an output shows), and what is not what hardware takes it for: zero
-//! padding on a map of ±1, arithmetic whose true result its type may not hold (sums beyond 64 bits, additions, products and
-//! reductions that may wrap; [`Ranges::may_wrap`]), scales that are computed at run time. Each finding says which layer it
-//! came from, and what would remove it. Refuses nothing.
+//! graph with constant scale, and a dequantization that an output shows), and what is not what hardware takes it for:
+//! arithmetic whose true result its type may not hold (sums beyond 64 bits, additions, products and reductions that may wrap;
+//! [`Ranges::may_wrap`]), scales that are computed at run time. Each finding says which layer it came from, and what would
+//! remove it. Refuses nothing.
 
 use serde::Serialize;
 use unfloat_ir::arena::Handle;
 use unfloat_ir::boundary::Boundary;
 use unfloat_ir::ranges::Ranges;
-use unfloat_ir::{ElemType, Graph, Node, Op, OpDef, ValueId};
+use unfloat_ir::{Graph, Node, Op, OpDef, ValueId};
 
 /// One place.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -145,15 +145,6 @@ impl Audit<'_> {
 
     fn integer(&self, node: &Node) -> Option<Finding> {
         let graph = self.graph;
-        let padded = matches!(&node.op, Op::Conv(c) if c.window.is_padded());
-        let first = node.inputs.first().map(|&v| &graph.ty(v).elem);
-        if padded && first == Some(&ElemType::Bipolar) {
-            return self.finding(
-                node,
-                "zero padding on a map of -1 and +1 makes a third value".into(),
-                "pad with -1 or +1 in training, or keep it: the sums are exact with a third value",
-            );
-        }
         if !self.ranges.may_wrap(graph, node) {
             return None;
         }

@@ -1,6 +1,7 @@
 //! Pipelines: named orders of passes, and how they are run.
 
 use crate::pass::{PassCall, PassCx, parse_calls};
+use crate::passes::SignZero;
 use crate::recipe::resolved::Resolved;
 use crate::report::{Evidence, PassReport, Report};
 use crate::validate::{Effort, Evaluator, Native, validate};
@@ -51,11 +52,16 @@ static PIPELINES: &[PipelineInfo] = &[
         name: "quantize",
         summary: "what a folded float graph goes through with a recipe: fake-quantized, then integers",
         passes: &[
+            // First, so that signs are quantizers already and get no others.
+            "binarize",
             "quantize",
+            // Signs of inputs, which are codes only now.
+            "binarize",
             // Equal scales and codes of several layers.
             "common-subexpressions",
             "dead-code",
             "integerize",
+            "fold-signs",
             "clean-up",
             "common-subexpressions",
             "dead-code",
@@ -65,7 +71,11 @@ static PIPELINES: &[PipelineInfo] = &[
         name: "integers",
         summary: "what a folded graph with quantizers of its own goes through: integers",
         passes: &[
+            // Signs become quantizers, between which the layers are binary.
+            "binarize",
             "integerize",
+            // What integerize turned round to count upwards.
+            "fold-signs",
             // Moves of codes that met.
             "clean-up",
             // Equal weights, tables and multipliers.
@@ -91,6 +101,15 @@ pub fn pipeline(name: &str) -> Result<Vec<PassCall>, Diagnostics> {
                 .into())
         }
     }
+}
+
+/// The calls with `sign-zero` wherever signs have become quantizers (`--sign-zero plus`).
+pub fn taking_zero_for_plus(calls: Vec<PassCall>) -> Vec<PassCall> {
+    let with = |call: PassCall| {
+        let behind = (call.pass.info().name == "binarize").then(|| PassCall::new(&SignZero));
+        [call].into_iter().chain(behind)
+    };
+    calls.into_iter().flat_map(with).collect()
 }
 
 /// How passes are run.

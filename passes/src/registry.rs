@@ -11,8 +11,11 @@ pub static PASSES: &[&dyn Pass] = &[
     &passes::FoldConstants,
     &passes::FoldPadding,
     &passes::FoldBatchNorm,
+    &passes::Binarize,
+    &passes::SignZero,
     &passes::QuantizeByRecipe,
     &passes::Integerize,
+    &passes::FoldSigns,
     &passes::CommonSubexpressions,
     &passes::DeadCode,
 ];

@@ -78,7 +78,9 @@ fn resolved(graph: &Graph, recipe: &Recipe, cuts: &[usize], threads: usize) -> R
 fn quantized(graph: &Graph, numbers: &Resolved) -> Graph {
     let mut out = graph.clone();
     let options = RunOptions { recipe: Some(numbers), ..RunOptions::default() };
-    let calls = &pipeline("quantize").unwrap()[..1];
+    let calls = pipeline("quantize").unwrap();
+    let last = calls.iter().position(|c| c.pass.info().name == "quantize").unwrap();
+    let calls = &calls[..=last];
     run_pipeline(&mut out, calls, &options, &mut Default::default()).unwrap_or_else(|e| panic!("{e}"));
     out
 }
@@ -299,6 +301,35 @@ fn batches_and_threads_make_no_difference() {
         assert_eq!(resolved(&g, &recipe, &[200], 3), whole, "{method}");
         assert_eq!(resolved(&g, &recipe, &[1, 99, 37, 63], 2), whole, "{method}");
     }
+}
+
+/// Weights as the recipe's rule makes them, scales of mean magnitudes, and zeros counted.
+#[test]
+fn weights_become_signs_by_the_recipes_rule() {
+    let (mut n, x) = Net::new(8);
+    let y = n.dense(x, 16, "y");
+    let z = n.dense(y, 3, "z");
+    let g = n.finish(&[z]);
+    let by_sign = resolved(&g, &spec::parse("wbipolar a8").unwrap(), &[16], 1);
+    let read = |seed: u64| {
+        let text = format!("[default]\nweights = 'bipolar'\n[bipolar]\nrule = 'stochastic'\nseed = {seed}\n");
+        resolved(&g, &unfloat_passes::recipe::file::read("r.toml", &text).unwrap(), &[16], 1)
+    };
+    let (one, other) = (read(1), read(2));
+    assert_eq!((one.seed, by_sign.seed), (Some(1), None));
+    assert_eq!(one, read(1));
+    for ((w, o), sign) in one.weights.iter().zip(&other.weights).zip(&by_sign.weights) {
+        assert_eq!((w.rounding, sign.rounding), ("stochastic", "nearest"));
+        assert_eq!(w.scale, sign.scale);
+        assert!(w.codes != o.codes && w.codes != sign.codes && w.codes.iter().all(|c| c.abs() == 1));
+        let (_, node) = g.producer(g.values().find(|(_, v)| v.name == w.value).unwrap().0).unwrap();
+        let floats = g.const_of(node.inputs[1]).unwrap().as_f32().unwrap();
+        assert_eq!(w.zeros, floats.iter().filter(|w| **w == 0.0).count());
+        let signs: Vec<i64> = floats.iter().map(|w| if *w >= 0.0 { 1 } else { -1 }).collect();
+        assert_eq!(sign.codes, signs);
+    }
+    let fake = quantized(&g, &one);
+    assert!(fake.values().any(|(_, v)| v.ty.elem == unfloat_ir::ElemType::Bipolar));
 }
 
 #[test]

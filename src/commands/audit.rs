@@ -1,21 +1,43 @@
 //! `audit`: every float, run-time scale and unproved width that is left in a model once all passes have run. For CI: exit
 //! status 1 when there is any.
 
-use crate::cli::Audit;
-use crate::model::{Subject, integers};
-use crate::output::{CommandResult, Outcome, fault, print, print_json, table};
+use crate::classes::{classes, logits};
+use crate::cli::{Audit, Head};
+use crate::model::{Subject, at_stage, integers};
+use crate::output::{CommandResult, Outcome, fault, print, print_json, show, table};
+use crate::quantization::Request;
 use serde_json::json;
+use unfloat_ir::{Diagnostics, Stage};
 use unfloat_passes::audit::{Finding, audit};
+use unfloat_passes::pipeline::RunOptions;
 
 /// Runs the command.
 pub fn run(args: &Audit) -> CommandResult {
-    let Subject::Graph(graph) = Subject::open_quantized(&args.model, &args.import, &args.quantization)?
-    else {
+    let request = Request::of(&args.quantization)?;
+    let Subject::Graph(graph) = Subject::open(&args.model, &args.import)? else {
         return Err(fault(format!("{}: what was emitted holds no graph", args.model.display()))
             .help("audit the model that it was made of")
             .into());
     };
-    let found = audit(&integers(graph)?);
+    let mut graph = at_stage(graph, Stage::Folded)?;
+    if args.head == Head::Logits {
+        graph = logits(graph);
+    }
+    let graph = match request {
+        Some(request) => {
+            let done = request.apply_with(graph, &RunOptions::default(), args.head)?;
+            show(&done.warnings);
+            done.graph
+        }
+        None if args.head == Head::Class => {
+            let mut warnings = Diagnostics::new();
+            let graph = classes(graph, &mut warnings)?;
+            show(&warnings);
+            integers(graph)?
+        }
+        None => integers(graph)?,
+    };
+    let found = audit(&graph);
     if args.json {
         print_json(&json!({ "clean": found.is_empty(), "findings": found }))?;
     } else {

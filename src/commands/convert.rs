@@ -1,6 +1,6 @@
 //! `convert`: import, passes, emit, check. What is written is written at once, at the end, or not at all.
 
-use crate::classes::classes;
+use crate::classes::{classes, logits};
 use crate::cli::{Convert, Head};
 use crate::commands::verify::Comparison;
 use crate::compare;
@@ -35,6 +35,9 @@ pub fn run(args: &Convert) -> CommandResult {
     let mut warnings = Diagnostics::new();
     let options = RunOptions { validate: !args.no_validate, ..RunOptions::default() };
     let mut passes = run_pipeline(&mut graph, &pipeline("import")?, &options, &mut warnings)?;
+    if args.head == Head::Logits {
+        graph = logits(graph);
+    }
     let quantizers;
     let quantization = match &request {
         None => {
@@ -83,7 +86,9 @@ pub fn run(args: &Convert) -> CommandResult {
     let (mut out, manifest) = emit(&graph, &quantizers, &emitters)?;
     let checks = match &args.check {
         None => Vec::new(),
-        Some(data) => check(&graph, &out, &manifest, data.as_deref(), request.is_none())?,
+        Some(data) => {
+            check(&graph, &out, &manifest, data.as_deref(), request.is_none() && args.head != Head::Logits)?
+        }
     };
     for comparison in &checks {
         let Comparison { left, right, differences } = comparison;
@@ -150,7 +155,7 @@ fn quantize(
         )
         .into());
     }
-    let concerns = match &cost {
+    let mut concerns = match &cost {
         Some(cost) => concerns::of_cost(cost),
         None => {
             let mut found = concerns::of_weights(&weight_costs(&float, &quantized.resolved));
@@ -158,6 +163,7 @@ fn quantize(
             found
         }
     };
+    concerns.extend(concerns::of_zeros(&quantized.resolved));
     Ok(Quantization { quantized, cost, concerns })
 }
 
@@ -195,10 +201,12 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
     if let Some(Err(e)) = args.name.as_ref().map(|name| namer::check(name, &languages)) {
         found.push(e);
     }
-    let quantizes = args.quantization.quantize.is_some() || args.quantization.recipe.is_some();
+    let quantizes = args.quantization.asks();
     for (given, flag) in [(args.labels.is_some(), "--labels"), (args.evaluate.is_some(), "--evaluate")] {
         if given && !quantizes {
-            found.push(fault(format!("{flag} changes nothing without --quantize or --recipe")));
+            found.push(fault(format!(
+                "{flag} changes nothing without --quantize, --recipe, --input-format or --sign-zero plus"
+            )));
         }
     }
     if args.max_drop.is_some_and(|d| !(d >= 0.0 && d.is_finite())) {

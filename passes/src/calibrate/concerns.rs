@@ -4,6 +4,7 @@
 //! layer, the number, and what to do. They change nothing; `--max-drop` refuses.
 
 use super::report::{Cost, WeightCost};
+use crate::recipe::resolved::Resolved;
 use unfloat_ir::{Diagnostic, Diagnostics, Location};
 
 /// Decibels below which little is left of a value: a tenth of its power is noise.
@@ -66,6 +67,22 @@ pub fn of_weights(weights: &[WeightCost]) -> Diagnostics {
     found
 }
 
+/// Warnings of weights of exactly 0 that are −1 or +1 now.
+pub fn of_zeros(numbers: &Resolved) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for w in numbers.weights.iter().filter(|w| w.zeros > 0) {
+        let became = if w.rounding == "stochastic" { "-1 or +1 at random" } else { "+1" };
+        let text = format!(
+            "{} of {} weights of `{}` are exactly 0 and became {became}",
+            w.zeros,
+            w.codes.len(),
+            w.value
+        );
+        found.push(at(&w.layer, text).help("ternary weights keep them"));
+    }
+    found
+}
+
 /// The warning where nothing could be measured.
 pub fn of_nothing() -> Diagnostic {
     at("", "what the quantization costs was not measured: there are no samples".to_string())
@@ -108,6 +125,7 @@ mod tests {
     #[test]
     fn classes_that_change_are_told() {
         let cost = |same| Cost {
+            signs: Vec::new(),
             samples: 100,
             weights: vec![],
             values: vec![],

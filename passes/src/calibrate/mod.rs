@@ -164,6 +164,7 @@ impl<'g> Calibrator<'g> {
         let calibrated = self.runner.is_some();
         Ok(Resolved {
             recipe: self.recipe.source.clone(),
+            seed: self.recipe.stochastic.filter(|_| weights.iter().any(|w| w.rounding == "stochastic")),
             method: calibrated.then(|| self.recipe.method.to_string()),
             samples: if calibrated { self.samples } else { 0 },
             weights,
@@ -224,13 +225,17 @@ impl<'g> Calibrator<'g> {
             let (value, layer) = self.named(node.output);
             let scale = weights::scales(tensor.as_f32()?, channels, site.format);
             let moments = self.moments.iter().find(|m| m.node == site.node && site.operand == 1);
-            let codes = match moments {
-                Some(moments) => moments.codes(tensor.as_f32()?, &scale, site.format),
-                None => weights::codes(tensor.as_f32()?, &scale, site.format),
+            let floats = tensor.as_f32()?;
+            let bipolar = site.format == Format::Bipolar;
+            let seed = self.recipe.stochastic.filter(|_| bipolar);
+            let (codes, rounding) = match (moments, seed) {
+                (_, Some(seed)) => (weights::stochastic(floats, seed, &value), "stochastic"),
+                (Some(moments), _) => (moments.codes(floats, &scale, site.format), "least output error"),
+                (None, None) => (weights::codes(floats, &scale, site.format), "nearest"),
             };
-            let rounding = if moments.is_some() { "least output error" } else { "nearest" };
+            let zeros = if bipolar { floats.iter().filter(|w| **w == 0.0).count() } else { 0 };
             let (operand, format) = (site.operand, site.format);
-            Some(Weight { value, layer, operand, format, rounding, scale, codes })
+            Some(Weight { value, layer, operand, format, rounding, zeros, scale, codes })
         };
         self.sites.weights.iter().filter_map(one).collect()
     }

@@ -16,7 +16,8 @@ use super::simulate::simulated;
 use crate::recipe::resolved::{Resolved, Weight};
 use crate::recipe::sites::layer_name;
 use serde::Serialize;
-use unfloat_ir::{Data, Diagnostic, Diagnostics, ElemType, Format, Graph, Location, Op, ValueId};
+use unfloat_ir::ops::Unary;
+use unfloat_ir::{Data, Diagnostic, Diagnostics, ElemType, Format, Graph, Location, Node, Op, ValueId};
 
 /// What quantizing a weight costs.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -63,6 +64,21 @@ pub struct ValueCost {
     pub max_error: f64,
 }
 
+/// What it costs to take 0 for +1 in a sign.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct SignCost {
+    /// The layer in the model.
+    pub layer: String,
+    /// The sign.
+    pub value: String,
+    /// How many of the float graph's signs are those of 0.
+    pub zeros: u64,
+    /// How many signs are others than the float graph's, those of 0 among them.
+    pub changed: u64,
+    /// How many signs were compared.
+    pub elements: u64,
+}
+
 /// What a quantization costs.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Cost {
@@ -72,6 +88,9 @@ pub struct Cost {
     pub weights: Vec<WeightCost>,
     /// Quantized values in the graph's order, then the results.
     pub values: Vec<ValueCost>,
+    /// Signs in which 0 became +1, in the graph's order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signs: Vec<SignCost>,
     /// How many samples have the same class in the float graph and in the one that ships; nothing where there are no classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub same_class: Option<usize>,
@@ -153,6 +172,8 @@ pub struct Meter {
     probes: Vec<Probe>,
     /// Where the first result stands among the probes, if it has classes.
     classes: Option<usize>,
+    /// What stands behind the probes.
+    signs: Vec<SignCost>,
     weights: Vec<WeightCost>,
     samples: usize,
     same: usize,
@@ -169,8 +190,15 @@ impl Meter {
         shipped: &Graph,
         numbers: &Resolved,
     ) -> Result<Self, Diagnostics> {
-        let Pairs { probes, left, right, wanted, first } = pairs(float, quantized, numbers);
-        let all = wanted.len() == probes.len();
+        let Pairs { probes, mut left, mut right, wanted, first } = pairs(float, quantized, numbers);
+        let mut signs = Vec::new();
+        for (l, r, sign) in signs_of_zero(float, quantized) {
+            left.push(l);
+            right.push(r);
+            signs.push(sign);
+        }
+        // What ships may hold signs in another form, or their opposites.
+        let all = wanted.len() == probes.len() && signs.is_empty();
         let shipped = Shipped::new(shipped, if all { &wanted } else { &[] })?;
         let simulated = match all && shipped.shows() {
             true => None,
@@ -182,7 +210,19 @@ impl Meter {
         let weights = weight_costs(float, numbers);
         let (same, correct, labelled) = (0, (0, 0), 0);
         let float = Runner::new(float, &left)?;
-        Ok(Self { float, shipped, simulated, probes, classes, weights, samples: 0, same, correct, labelled })
+        Ok(Self {
+            float,
+            shipped,
+            simulated,
+            probes,
+            classes,
+            signs,
+            weights,
+            samples: 0,
+            same,
+            correct,
+            labelled,
+        })
     }
 
     /// Compares on samples: one vector of elements per input of the graph; `labels` has a class for each, or nothing.
@@ -205,7 +245,9 @@ impl Meter {
         threads: usize,
         seen: impl Fn(usize),
     ) -> Result<(), Diagnostics> {
-        let Meter { float, shipped, simulated, probes, classes, samples, same, correct, labelled, .. } = self;
+        let Meter {
+            float, shipped, simulated, probes, classes, signs, samples, same, correct, labelled, ..
+        } = self;
         let most = simulated.as_ref().map_or(usize::MAX, Runner::batch);
         let step = float.batch().min(shipped.batch()).min(most);
         let mut at = 0;
@@ -220,6 +262,11 @@ impl Meter {
                 }
             };
             measure(probes, &f, &q, n, threads);
+            for (sign, (f, q)) in signs.iter_mut().zip(f.iter().zip(&q).skip(probes.len())) {
+                sign.zeros += f.iter().filter(|v| **v == 0.0).count() as u64;
+                sign.changed += f.iter().zip(q).filter(|(f, q)| f != q).count() as u64;
+                sign.elements += f.len() as u64;
+            }
             if let Some(c) = *classes {
                 let len = probes[c].len;
                 for (s, b) in last.into_iter().enumerate() {
@@ -265,6 +312,7 @@ impl Meter {
             samples: self.samples,
             weights: self.weights,
             values: self.probes.into_iter().map(value).collect(),
+            signs: self.signs,
             same_class: self.classes.map(|_| self.same),
             correct: (self.labelled > 0 && self.labelled == self.samples).then_some(self.correct),
         })
@@ -352,6 +400,20 @@ fn pairs(float: &Graph, quantized: &Graph, numbers: &Resolved) -> Pairs {
     all
 }
 
+/// The signs of the float graph that are thresholds to −1 and +1 in the other one, with what those stand for.
+fn signs_of_zero(float: &Graph, quantized: &Graph) -> Vec<(ValueId, ValueId, SignCost)> {
+    let one = |node: &Node| {
+        let value = float.value(node.output).name.clone();
+        let behind = find(quantized, &value).filter(|_| matches!(node.op, Op::Unary(Unary::Sign)))?;
+        let (_, numbers) = quantized.producer(behind).filter(|(_, n)| matches!(n.op, Op::Dequantize(_)))?;
+        let bits = quantized.ty(numbers.inputs[0]).elem == ElemType::Bipolar;
+        let layer = layer_name(&node.origin.layer).to_string();
+        let sign = SignCost { layer, value, zeros: 0, changed: 0, elements: 0 };
+        bits.then_some((node.output, behind, sign))
+    };
+    float.live_nodes().filter_map(|(_, node)| one(node)).collect()
+}
+
 /// Each probe has its own sums, so threads make no difference to them.
 fn measure(probes: &mut [Probe], float: &[Vec<f32>], quantized: &[Vec<f32>], n: usize, threads: usize) {
     let one = |(p, (f, q)): (&mut Probe, (&Vec<f32>, &Vec<f32>))| {
@@ -408,7 +470,7 @@ mod tests {
     use super::*;
     use crate::recipe::resolved::{Activation, Codes};
     use unfloat_ir::Origin;
-    use unfloat_ir::ops::{ArgReduce, Cast, Dequantize, Quantize, QuantizeOrder, Unary};
+    use unfloat_ir::ops::{ArgReduce, Cast, Dequantize, Quantize, QuantizeOrder, Threshold};
     use unfloat_ir::{IntType, Layout, Overflow, Rounding, Tensor, TensorType};
 
     /// A graph of three scores: the input through functions, one after another.
@@ -420,6 +482,27 @@ mod tests {
         }
         g.add_output("y", v);
         g
+    }
+
+    /// A sign of 0 that is +1 behind the quantization is counted.
+    #[test]
+    fn signs_of_zero_are_counted() {
+        let float = scores(&[Unary::Sign.into()]);
+        let mut bits = Graph::new("g");
+        let o = Origin::default();
+        let x = bits.add_input("x", TensorType::f32([3], Layout::channels_last(0)));
+        let level = bits.add_const("level", Tensor::f32([1, 1], Layout::anonymous(2), vec![0.0]));
+        let number = |v| Tensor::f32([], Layout::anonymous(0), vec![v]);
+        let (one, zero) = (bits.add_const("one", number(1.0)), bits.add_const("zero", number(0.0)));
+        let op = Threshold { axis: 0, to: ElemType::Bipolar, scale: 2, bias: -1 };
+        let codes = bits.add_node(op, &[x, level], "codes", &o).unwrap();
+        let signs = bits.add_node(Dequantize, &[codes, one, zero], "v0", &o).unwrap();
+        bits.add_output("y", signs);
+        let mut meter = Meter::new(&float, &bits, &bits, &Resolved::default()).unwrap();
+        meter.feed(&[Data::F32(vec![0.5, 0.0, -1.0, -0.0, 1.0, 2.0])], 2, None, 1).unwrap();
+        let cost = meter.finish().unwrap();
+        let sign = &cost.signs[0];
+        assert_eq!((sign.value.as_str(), sign.zeros, sign.changed, sign.elements), ("v0", 2, 2, 6));
     }
 
     /// What counts is the class that ships, whatever the simulation says.

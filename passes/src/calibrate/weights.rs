@@ -9,9 +9,10 @@
 //! | `intN`, up to 4 bits | the one with the least squared error, of [`STEPS`] between a fifth of that and all of it | the same |
 //! | `fixed<W,I>` | `2^-(W−I)` | as its modes say |
 //! | `ternary` | the mean of the `k` greatest magnitudes, `k` with the least squared error (Li, Zhang, Liu, Ternary weight networks, 2016) | −1, 0, 1, the nearest |
-//! | `bipolar` | `mean|w|`, which has the least squared error (Rastegari et al., XNOR-Net, 2016) | the sign, +1 for 0 |
+//! | `bipolar` | `mean|w|`, which has the least squared error (Rastegari et al., XNOR-Net, 2016) | the sign, +1 for 0; or at random ([`stochastic`]) |
 //! | `log2<B>` | the power of two with the least squared error, of three around the greatest magnitude | [`unfloat_ir::types::Log2::level`] |
 
+use crate::validate::SplitMix64;
 use unfloat_ir::{ElemType, Format, IntType};
 
 /// Scales that are tried.
@@ -44,6 +45,20 @@ pub fn codes(weights: &[f32], scales: &[f32], format: Format) -> Vec<i64> {
     let block =
         |(block, &scale): (&[f32], &f32)| block.iter().map(|&w| code(w, scale, format)).collect::<Vec<_>>();
     weights.chunks(len).zip(scales).flat_map(block).collect()
+}
+
+/// −1 and +1 at random: +1 with the probability `clamp((w + 1) / 2, 0, 1)` (Courbariaux et al., Binarized neural networks,
+/// 2016). The seed and the layer's name decide, so a rerun gives the same, whatever else is in the graph.
+pub fn stochastic(weights: &[f32], seed: u64, name: &str) -> Vec<i64> {
+    // FNV-1a
+    let layer =
+        name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let mut random = SplitMix64::new(seed ^ layer);
+    let code = |w: &f32| {
+        let likely = ((f64::from(*w) + 1.0) / 2.0).clamp(0.0, 1.0);
+        if f64::from(random.uniform()) < likely { 1 } else { -1 }
+    };
+    weights.iter().map(code).collect()
 }
 
 /// The code of one weight.
@@ -148,6 +163,18 @@ mod tests {
     fn bell(n: usize) -> Vec<f32> {
         let mut random = crate::validate::SplitMix64::new(7);
         (0..n).map(|_| random.normal() * 0.1).collect()
+    }
+
+    #[test]
+    fn stochastic_signs_follow_the_seed_and_the_weight() {
+        let weights = [vec![-1.5f32, 1.5], vec![0.5; 4000], vec![0.0; 4000]].concat();
+        let codes = stochastic(&weights, 7, "conv");
+        assert_eq!(codes, stochastic(&weights, 7, "conv"));
+        assert!(codes != stochastic(&weights, 8, "conv") && codes != stochastic(&weights, 7, "other"));
+        assert_eq!(codes[..2], [-1, 1]);
+        // +1 with the probabilities 3/4 and 1/2: six standard deviations.
+        let plus = |part: &[i64]| part.iter().filter(|c| **c == 1).count() as f64 / part.len() as f64;
+        assert!((plus(&codes[2..4002]) - 0.75).abs() < 0.042 && (plus(&codes[4002..]) - 0.5).abs() < 0.048);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The passes, one file each. To add one: write the file, declare it here, add a line to [`crate::registry`].
 
+mod binarize;
 mod canonical_layout;
 mod clean_up;
 mod common_subexpressions;
@@ -7,9 +8,13 @@ mod dead_code;
 mod fold_batch_norm;
 mod fold_constants;
 mod fold_padding;
+mod fold_signs;
 mod integerize;
 mod quantize;
+mod sign_zero;
+mod signed_weights;
 
+pub use binarize::Binarize;
 pub use canonical_layout::CanonicalLayout;
 pub use clean_up::CleanUp;
 pub use common_subexpressions::CommonSubexpressions;
@@ -17,5 +22,7 @@ pub use dead_code::DeadCode;
 pub use fold_batch_norm::FoldBatchNorm;
 pub use fold_constants::FoldConstants;
 pub use fold_padding::FoldPadding;
+pub use fold_signs::FoldSigns;
 pub use integerize::Integerize;
 pub use quantize::QuantizeByRecipe;
+pub use sign_zero::SignZero;

@@ -8,7 +8,11 @@
 //! weights = "int8"
 //! bias = "accumulator"        # or fixed<W,I>, float
 //! activation = "int8"
+//! input = "ufixed<8,0>"       # left out: as activation
 //! accumulator = "auto"        # or fixed<W,I>
+//!
+//! [bipolar]                   # how weights become −1 and +1
+//! rule = "sign"               # +1 for 0; or "stochastic", with a seed
 //!
 //! [calibration]
 //! method = "percentile=99.99"
@@ -85,10 +89,12 @@ impl Reader<'_> {
     }
 
     fn recipe(&mut self, root: &DeTable<'_>) -> Recipe {
-        self.only(root, &["default", "calibration", "layer"], "a recipe");
-        let mut formats = defaults();
+        self.only(root, &["default", "bipolar", "calibration", "layer"], "a recipe");
+        let (mut formats, mut input) = (defaults(), None);
         if let Some(table) = self.table(root, "default") {
-            self.only(table, &FORMATS, "`[default]`");
+            let known = [FORMATS[0], FORMATS[1], FORMATS[2], FORMATS[3], "input"];
+            self.only(table, &known, "`[default]`");
+            input = self.read(table, "input", format::activation);
             let said = self.formats(table);
             formats = Formats {
                 weights: said.weights.unwrap_or(formats.weights),
@@ -109,8 +115,52 @@ impl Reader<'_> {
                 }
             }
         }
+        let stochastic = self.bipolar(root);
         let rules = self.rules(root);
-        Recipe { source: self.label.to_string(), formats, method, rules }
+        Recipe { source: self.label.to_string(), formats, input, stochastic, method, rules }
+    }
+
+    /// The seed of `[bipolar]`, where its rule is stochastic.
+    fn bipolar(&mut self, root: &DeTable<'_>) -> Option<u64> {
+        let table = self.table(root, "bipolar")?;
+        self.only(table, &["rule", "seed"], "`[bipolar]`");
+        let seed = table.get("seed").map(|item| (self.line(item.span().start), item.get_ref()));
+        let at = table.get("rule").map_or(1, |item| self.line(item.span().start));
+        let rule = self.text(table, "rule").map(|(_, text)| text);
+        match (rule.as_deref(), seed) {
+            (Some("sign"), None) => None,
+            (Some("sign"), Some((line, _))) => {
+                self.fail(line, "`seed` means nothing where the rule is \"sign\"", "leave it out");
+                None
+            }
+            (Some("stochastic"), Some((line, DeValue::Integer(n)))) => {
+                let seed = u64::from_str_radix(n.as_str(), n.radix()).ok();
+                if seed.is_none() {
+                    self.fail(line, "`seed`: expected a whole number from 0 to 2^64 - 1", "");
+                }
+                seed
+            }
+            (Some("stochastic"), Some((line, other))) => {
+                self.fail(line, format!("`seed`: expected a whole number, found {}", kind(other)), "");
+                None
+            }
+            (Some("stochastic"), None) => {
+                self.fail(
+                    at,
+                    "the rule \"stochastic\" needs a `seed`",
+                    "seed = 7, so that a rerun gives the same",
+                );
+                None
+            }
+            (Some(other), _) => {
+                self.fail(at, format!("`rule`: expected \"sign\" or \"stochastic\", found `{other}`"), "");
+                None
+            }
+            (None, _) => {
+                self.fail(at, "`[bipolar]` has no `rule`", "rule = \"sign\" or rule = \"stochastic\"");
+                None
+            }
+        }
     }
 
     fn rules(&mut self, root: &DeTable<'_>) -> Vec<Rule> {
@@ -262,7 +312,7 @@ mod tests {
     #[test]
     fn everything_that_can_be_said() {
         let text = "[default]\nweights = 'int4'\nbias = 'fixed<32,16>'\nactivation = 'fixed<16,6>'\n\
-                    accumulator = 'fixed<24,12,TRN,WRAP>'\n[calibration]\nmethod = 'percentile=99.9'\n\
+                    input = 'ufixed<8,0>'\naccumulator = 'fixed<24,12,TRN,WRAP>'\n[calibration]\nmethod = 'percentile=99.9'\n\
                     [[layer]]\nname = 'conv*'\nweights = 'ternary'\nbias = 'accumulator'\n\
                     [[layer]]\nname = 'head'\nkeep = 'float'\n";
         let recipe = read("r.toml", text).unwrap();
@@ -271,14 +321,36 @@ mod tests {
             format!("{} {} {} {}", f.weights, f.bias, f.activation, f.accumulator),
             "int4 fixed<32,16,RND_CONV,SAT> fixed<16,6,RND_CONV,SAT> fixed<24,12>"
         );
+        assert_eq!(recipe.input.map(|f| f.to_string()).as_deref(), Some("ufixed<8,0,RND_CONV,SAT>"));
         assert_eq!(recipe.method, Method::Percentile(99.9));
         let lines: Vec<(usize, String, bool)> =
             recipe.rules.iter().map(|r| (r.line, r.name.to_string(), r.keep_float)).collect();
-        assert_eq!(lines, [(8, "conv*".to_string(), false), (12, "head".to_string(), true)]);
+        assert_eq!(lines, [(9, "conv*".to_string(), false), (13, "head".to_string(), true)]);
         assert_eq!(
             (recipe.rules[0].weights, recipe.rules[0].bias),
             (Some(Format::Ternary), Some(Bias::Accumulator))
         );
+    }
+
+    #[test]
+    fn the_rule_of_bipolar_weights() {
+        let seed = |text: &str| read("r.toml", text).map(|r| r.stochastic).map_err(|e| e.to_string());
+        assert_eq!(seed("[bipolar]\nrule = 'sign'\n"), Ok(None));
+        assert_eq!(seed("[bipolar]\nrule = 'stochastic'\nseed = 0x10\n"), Ok(Some(16)));
+        for (text, want) in [
+            ("rule = 'stochastic'", "r.toml: line 2: the rule \"stochastic\" needs a `seed`"),
+            ("rule = 'stochastic'\nseed = -1", "r.toml: line 3: `seed`: expected a whole number from 0"),
+            (
+                "rule = 'stochastic'\nseed = 'x'",
+                "r.toml: line 3: `seed`: expected a whole number, found text",
+            ),
+            ("rule = 'sign'\nseed = 1", "r.toml: line 3: `seed` means nothing"),
+            ("rule = 'round'", "r.toml: line 2: `rule`: expected \"sign\""),
+            ("seed = 1", "`[bipolar]` has no `rule`"),
+        ] {
+            let found = seed(&format!("[bipolar]\n{text}\n")).unwrap_err();
+            assert!(found.contains(want), "{want} is not in\n{found}");
+        }
     }
 
     #[test]

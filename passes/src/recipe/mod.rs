@@ -144,6 +144,10 @@ pub struct Recipe {
     pub source: String,
     /// The formats of all layers that no rule names.
     pub formats: Formats,
+    /// The format of the graph's inputs that no rule names; nothing where it is that of activations.
+    pub input: Option<Format>,
+    /// The seed by which bipolar weights become −1 and +1 at random; nothing where they take their signs.
+    pub stochastic: Option<u64>,
     /// How ranges are found.
     pub method: Method,
     /// The exceptions; where several say something of a layer, the last one counts.

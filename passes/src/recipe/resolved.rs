@@ -59,8 +59,11 @@ pub struct Weight {
     /// The format.
     #[serde(serialize_with = "shown")]
     pub format: Format,
-    /// How weights became codes: `nearest`, or `least output error`.
+    /// How weights became codes: `nearest`, `least output error`, or `stochastic`, with the recipe's seed.
     pub rounding: &'static str,
+    /// How many bipolar weights are exactly 0, which is neither −1 nor +1.
+    #[serde(skip_serializing_if = "is_none")]
+    pub zeros: usize,
     /// One scale, or one per output channel.
     pub scale: Vec<f32>,
     /// The codes, in the weight's order.
@@ -135,6 +138,9 @@ pub struct Resolved {
     /// How ranges were found; nothing where none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    /// The seed of stochastic weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// The number of samples that they were found from.
     pub samples: usize,
     /// Weights.
@@ -145,6 +151,10 @@ pub struct Resolved {
     pub activations: Vec<Activation>,
     /// Sums.
     pub accumulators: Vec<AccumulatorNumbers>,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 fn shown<S: serde::Serializer>(value: &impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {

@@ -315,7 +315,7 @@ impl<'r> Finder<'r> {
     fn read_as_codes(&self, value: ValueId) -> bool {
         let mut readers = self.graph.live_nodes().filter(|(_, n)| n.inputs.contains(&value)).peekable();
         let any = readers.peek().is_some();
-        any && readers.all(|(_, n)| matches!(n.op, Op::Quantize(_) | Op::FloatQuant(_)))
+        any && readers.all(|(_, n)| matches!(n.op, Op::Quantize(_) | Op::FloatQuant(_) | Op::Threshold(_)))
     }
 
     /// The format of a value: what the last rule says that names any layer of its chain, else the default.
@@ -331,6 +331,10 @@ impl<'r> Finder<'r> {
             }
         }
         if let Some(said) = self.rules_for(&names).filter_map(|r| r.activation).last() {
+            return said;
+        }
+        if let Some(said) = self.recipe.input.filter(|_| matches!(self.graph.value(value).def, Def::Input(_)))
+        {
             return said;
         }
         let behind_softmax = matches!(self.role_of(value), Some((Role::Softmax, n)) if matches!(&n.op, Op::Softmax(s) if !s.log));

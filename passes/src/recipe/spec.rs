@@ -28,7 +28,42 @@ pub fn parse(text: &str) -> Result<Recipe, String> {
             by_words(text, &words)?
         }
     };
-    Ok(Recipe { source: text.trim().to_string(), formats, method: Method::MinMax, rules: Vec::new() })
+    Ok(Recipe {
+        source: text.trim().to_string(),
+        formats,
+        input: None,
+        stochastic: None,
+        method: Method::MinMax,
+        rules: Vec::new(),
+    })
+}
+
+/// `--input-format FORMAT`: the format of the inputs.
+pub fn input(text: &str) -> Result<Format, String> {
+    match format::activation(text)? {
+        Format::Float => Err("`float` changes nothing; leave it out".to_string()),
+        format => Ok(format),
+    }
+}
+
+/// A recipe that quantizes the inputs and nothing else: what a network of quantized weights and signs wants.
+pub fn inputs_alone(text: &str) -> Result<Recipe, String> {
+    Ok(Recipe { source: text.trim().to_string(), input: Some(input(text)?), ..nothing() })
+}
+
+/// A recipe that quantizes nothing.
+pub fn nothing() -> Recipe {
+    let float = Format::Float;
+    let (bias, accumulator) = (Bias::Format(float), Accumulator::Auto);
+    let formats = Formats { weights: float, bias, activation: float, accumulator };
+    Recipe {
+        source: String::new(),
+        formats,
+        input: None,
+        stochastic: None,
+        method: Method::MinMax,
+        rules: Vec::new(),
+    }
 }
 
 fn unknown(text: &str) -> String {
@@ -140,6 +175,15 @@ mod tests {
             shown("wlog2<4, log> afixed<16, 6> bfixed<16,6>"),
             format!("log2<4,log> | {fixed} | {fixed}")
         );
+    }
+
+    #[test]
+    fn inputs_have_a_format_of_their_own() {
+        let recipe = inputs_alone("ufixed<8,0>").unwrap();
+        assert_eq!(recipe.input.unwrap().to_string(), "ufixed<8,0,RND_CONV,SAT>");
+        assert!(recipe.formats.weights.is_float() && recipe.formats.activation.is_float());
+        assert!(inputs_alone("float").unwrap_err().contains("leave it out"));
+        assert!(input("bipolar").unwrap_err().contains("what layers pass on"));
     }
 
     #[test]

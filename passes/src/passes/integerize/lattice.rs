@@ -91,6 +91,9 @@ pub struct Lattice {
     pub code: ValueId,
     /// Its least and greatest code: one pair, or one per channel.
     pub range: Vec<(i64, i64)>,
+    /// Whether the codes of a channel are all odd or all even, where that is known: sums of products of −1 and 1 are. One
+    /// entry per channel, or none at all.
+    pub odd: Vec<Option<bool>>,
     /// The first float.
     pub base: Base,
     /// What follows.
@@ -115,7 +118,7 @@ pub fn magnitude_bits((lo, hi): (i64, i64)) -> u32 {
 impl Lattice {
     /// What a base makes of a code, as the source does.
     pub fn new(code: ValueId, range: Vec<(i64, i64)>, base: Base) -> Self {
-        Self { code, range, base, steps: Vec::new(), exact: true, off: 0.0 }
+        Self { code, range, odd: Vec::new(), base, steps: Vec::new(), exact: true, off: 0.0 }
     }
 
     /// Least and greatest code of all channels.
@@ -152,7 +155,7 @@ impl Lattice {
 
     /// The number of channels that base and functions tell apart.
     pub fn channels(&self) -> usize {
-        let ranges = self.range.len();
+        let ranges = self.range.len().max(self.odd.len());
         self.funcs().map(Func::channels).fold(self.base.channels().max(ranges), usize::max)
     }
 
@@ -170,6 +173,14 @@ impl Lattice {
     /// The range of a channel.
     pub fn range_of(&self, channel: usize) -> (i64, i64) {
         at(&self.range, channel)
+    }
+
+    /// Whether a channel has a code in an interval, as far as that is known.
+    pub fn meets(&self, channel: usize, (lo, hi): (i64, i64)) -> bool {
+        match self.odd.get(channel) {
+            Some(&Some(odd)) if lo == hi => (lo.rem_euclid(2) == 1) == odd,
+            _ => lo <= hi,
+        }
     }
 
     /// The trend of each channel in the code, where it is known without trying every code.

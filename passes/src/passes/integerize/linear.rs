@@ -104,6 +104,28 @@ impl Weight {
         sums.iter().zip(&self.scale).map(|(s, w)| s * w.abs()).fold(0.0, f64::max)
     }
 
+    /// Whether the sums of each output channel of a layer over codes −1 and 1 are odd: each product has its weight's parity.
+    /// Where a convolution is padded, a border may lack any of the taps, so each of them must be even by itself.
+    fn parities(&self, op: &Op) -> Vec<Option<bool>> {
+        let padded = match op {
+            Op::Conv(conv) => conv.window.is_padded(),
+            Op::Dense(_) => false,
+            _ => return Vec::new(),
+        };
+        let [outputs, .., inputs] = self.codes.ty.shape.dims() else { return Vec::new() };
+        let code = |i: usize| self.codes.data.code(i).unwrap_or(0);
+        let row = self.codes.len().checked_div(*outputs).unwrap_or(0);
+        let odd = |from: usize, n: usize| (from..from + n).fold(false, |odd, i| odd ^ (code(i) & 1 == 1));
+        let channel = |o: usize| match padded {
+            false => Some(odd(o * row, row)),
+            true => {
+                let mut taps = (o * row..(o + 1) * row).step_by((*inputs).max(1));
+                taps.all(|from| !odd(from, *inputs)).then_some(false)
+            }
+        };
+        (0..*outputs).map(channel).collect()
+    }
+
     /// The sum of the integers of each output channel, times the zero point.
     fn sums(&self, axis: usize) -> Vec<f64> {
         let mut sums = vec![0.0; self.scale.len()];
@@ -157,6 +179,7 @@ impl Integerizer<'_> {
         }
         // Ranges per channel do not say which element of another order they are of.
         lattice.range = vec![lattice.hull()];
+        lattice.odd.clear();
         for step in std::mem::take(&mut lattice.steps) {
             let name = self.name(node, "codes");
             lattice.code = match step {
@@ -216,6 +239,10 @@ impl Integerizer<'_> {
             let own = bias.as_ref().map_or(0.0, |b| f64::from(b[c]));
             own - scales[c] * zero as f64 * sums[c]
         };
+        let odd = match self.patch.ty(code).elem {
+            ElemType::Bipolar => weight.parities(&op),
+            _ => Vec::new(),
+        };
         let exact = x.products_are_exact(scale, zero) && weight.is_exact(&x, scale);
         let off = x.off * weight.reach(axis);
         let bias = shortest((0..scales.len()).map(offset).collect());
@@ -240,6 +267,7 @@ impl Integerizer<'_> {
         Ok(range.map(|range| Lattice {
             exact: exact(&range),
             off,
+            odd,
             ..Lattice::new(code, range, base.clone())
         }))
     }

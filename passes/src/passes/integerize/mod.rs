@@ -28,6 +28,7 @@ mod multiply;
 mod outputs;
 mod pairs;
 mod realise;
+mod signs;
 mod softmax;
 mod steps;
 mod transposed;
@@ -74,12 +75,13 @@ impl Pass for Integerize {
             work.visit(node)?;
         }
         work.outputs()?;
-        let Integerizer { patch, folds, count, .. } = work;
+        let Integerizer { patch, folds, warnings, count, .. } = work;
         let edit = patch.finish();
         if !edit.is_empty() {
             graph.apply(edit);
         }
         cx.folds = folds;
+        cx.warnings.extend(warnings);
         Ok(Change::of(count))
     }
 }
@@ -99,6 +101,8 @@ pub(in crate::passes::integerize) struct Integerizer<'g> {
     /// Integer values of the graph that have been replaced.
     replaced: BTreeMap<ValueId, ValueId>,
     folds: Vec<Fold>,
+    /// What a user should know of the result.
+    warnings: Diagnostics,
     count: usize,
 }
 
@@ -112,6 +116,7 @@ impl<'g> Integerizer<'g> {
             pairs: BTreeMap::new(),
             replaced: BTreeMap::new(),
             folds: Vec::new(),
+            warnings: Diagnostics::new(),
             count: 0,
         }
     }
@@ -290,7 +295,11 @@ impl<'g> Integerizer<'g> {
         }
         let to = to.clone();
         if let Some(value) = self.fold(&lattice, &func, &to, node)? {
-            self.patch.replace(node.output, value)?;
+            match self.patch.ty(value).elem == to {
+                true => self.patch.replace(node.output, value)?,
+                // A sign that is never 0, which `signs` has made sure that readers take.
+                false => self.patch.replace_retyped(node.output, value),
+            }
             self.replaced.insert(node.output, value);
             self.count += 1;
         }
@@ -439,7 +448,10 @@ impl<'g> Integerizer<'g> {
         if lattice.maxima_commute(last) {
             return Ok(Some(lattice));
         }
-        // Channels must stay where they are for the base and the functions that come later.
+        // Channels must stay where they are for the base and the functions up to the last maximum; what moves them behind
+        // that is made of results.
+        let last = lattice.steps.iter().rposition(|s| matches!(s, Step::Move(Op::MaxPool(_))));
+        let behind = lattice.steps.split_off(last.map_or(0, |at| at + 1));
         if !lattice.maxima_of_codes() || !lattice.keeps_channels() {
             return Ok(None);
         }
@@ -452,6 +464,7 @@ impl<'g> Integerizer<'g> {
                 func => lattice.steps.push(func),
             }
         }
+        lattice.steps.extend(behind);
         Ok(Some(lattice))
     }
 
@@ -470,6 +483,7 @@ impl<'g> Integerizer<'g> {
         let Some((steps, effort)) = steps::find(lattice, quantizer) else {
             return self.wide(lattice, quantizer, to, node, lines);
         };
+        let to = &self.sign(&steps, lattice, to, node);
         let slopes = lines.as_ref().map(|l| l.iter().map(|l| (l.a, l.b)).collect());
         let wanted = Wanted { x: lattice.code, steps: &steps, to, node, lines: slopes, rounding, name };
         let Some(realised) = self.realise(&wanted)? else {
