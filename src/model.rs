@@ -14,7 +14,9 @@ use unfloat_ir::{
     Data, Diagnostic, Diagnostics, ElemType, Graph, Layout, Location, Stage, Tensor, TensorType,
 };
 use unfloat_passes::analysis::memory;
+use unfloat_passes::audit::is_integer;
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline};
+use unfloat_passes::report::Report;
 use unfloat_passes::validate::compare;
 
 /// Bytes of pseudo-random samples and what comes of them, unless one sample has more.
@@ -279,11 +281,36 @@ pub fn at_stage(mut graph: Graph, stage: Stage) -> Result<Graph, Diagnostics> {
 
 /// A graph with all that its source quantized as integers.
 pub fn integers(graph: Graph) -> Result<Graph, Diagnostics> {
-    let mut graph = at_stage(graph, Stage::Folded)?;
+    let graph = at_stage(graph, Stage::Folded)?;
     let mut warnings = Diagnostics::new();
-    run_pipeline(&mut graph, &pipeline("integers")?, &RunOptions::default(), &mut warnings)?;
+    let (graph, _) = lowered(graph, &RunOptions::default(), &mut warnings)?;
     show(&warnings);
     Ok(graph)
+}
+
+/// A folded graph behind the pipeline `integers`, with what the passes claim. The signs of a binary network become quantizers
+/// where all of it is integers then; beside floats, which its input makes of the first layer, they stay floats too: no
+/// executor and no C++ gains by such a mixture.
+pub fn lowered(
+    graph: Graph,
+    options: &RunOptions,
+    warnings: &mut Diagnostics,
+) -> Result<(Graph, Report), Diagnostics> {
+    let calls = pipeline("integers")?;
+    let (mut whole, mut found) = (graph.clone(), Diagnostics::new());
+    let report = run_pipeline(&mut whole, &calls, options, &mut found)?;
+    let signs = report.passes.iter().any(|p| p.pass == "binarize" && p.changes > 0);
+    if !signs || is_integer(&whole) {
+        warnings.extend(found);
+        return Ok((whole, report));
+    }
+    let others: Vec<_> = calls.into_iter().filter(|c| c.pass.info().name != "binarize").collect();
+    let mut graph = graph;
+    let report = run_pipeline(&mut graph, &others, options, warnings)?;
+    let text = "the signs of this network stay floats, as its input makes floats of the first layer";
+    let help = "give the input a format, --input-format \"fixed<8,3>\" for example, and it becomes integers";
+    warnings.push(Diagnostic::warning(Location::default(), text).help(help));
+    Ok((graph, report))
 }
 
 /// A graph as the executor likes it: channels last, constants folded.

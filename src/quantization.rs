@@ -10,7 +10,8 @@ use crate::model::default_threads;
 use crate::output::{counting, fault, show};
 use crate::samples::{self, Batch, read_file};
 use std::path::{Path, PathBuf};
-use unfloat_ir::{Data, Diagnostic, Diagnostics, Graph, Location, TensorType};
+use unfloat_ir::ops::Softmax;
+use unfloat_ir::{Data, Diagnostic, Diagnostics, Graph, Location, Node, Op, TensorType};
 use unfloat_passes::calibrate::report::{Cost, Meter};
 use unfloat_passes::calibrate::{Calibrator, NEED_DATA};
 use unfloat_passes::pipeline::{RunOptions, pipeline, run_pipeline, taking_zero_for_plus};
@@ -118,6 +119,7 @@ impl Request {
             graph = classes(graph, &mut warnings)?;
         }
         passes.passes.extend(run_pipeline(&mut graph, &calls[first..], &options, &mut warnings)?.passes);
+        warnings.extend(logarithms(&graph));
         Ok(Quantized { graph, stepwise, resolved, passes, warnings })
     }
 
@@ -187,6 +189,26 @@ impl Request {
         }
         meter.finish().map(Some)
     }
+}
+
+/// Outputs that are logarithms of a softmax: nothing else may be left of floats.
+fn logarithms(graph: &Graph) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for output in graph.outputs() {
+        if let Some((_, Node { op: Op::Softmax(Softmax { log: true, .. }), origin, .. })) =
+            graph.producer(output.value)
+        {
+            let text = format!(
+                "the output `{}` is the logarithm of a softmax, which has no integer form",
+                output.name
+            );
+            found.push(
+                Diagnostic::warning(origin, text)
+                    .help("--head class gives the class, --head logits what the softmax reads"),
+            );
+        }
+    }
+    found
 }
 
 /// A recipe from a file.

@@ -46,9 +46,9 @@ pub fn run(args: &Convert) -> CommandResult {
             }
             quantizers = graph.clone();
             // What a source quantized becomes integers; there is nothing to do in a float model.
-            passes
-                .passes
-                .extend(run_pipeline(&mut graph, &pipeline("integers")?, &options, &mut warnings)?.passes);
+            let (integers, report) = model::lowered(graph, &options, &mut warnings)?;
+            graph = integers;
+            passes.passes.extend(report.passes);
             None
         }
         Some(request) => {

@@ -66,6 +66,47 @@ pub(super) fn pair(w: &mut Writer, quantize: &Node, dequantize: &Node) -> Result
     }
 }
 
+/// The least float above 0.
+const LEAST: f32 = f32::from_bits(1);
+
+/// The sign whose codes a value is: thresholds of floats that give −1, 0 and 1, or −1 and 1 with 1 at 0.
+pub(super) fn sign<'a>(w: &Writer<'a>, id: ValueId) -> Option<&'a Node> {
+    let (_, node) = w.graph.producer(id)?;
+    let Op::Threshold(op) = &node.op else { return None };
+    let levels = w.graph.const_of(node.inputs[1])?.as_f32()?;
+    let signs = match op.to {
+        ElemType::Ternary => (op.scale, op.bias) == (1, -1) && levels == [0.0, LEAST],
+        ElemType::Bipolar => (op.scale, op.bias) == (2, -1) && levels == [0.0],
+        _ => false,
+    };
+    signs.then_some(node)
+}
+
+/// A sign with its `dequantize`: `Sign`, or in QONNX `BipolarQuant`.
+pub(super) fn signs(w: &mut Writer, sign: &Node, dequantize: &Node) -> Result {
+    let id = sign.inputs[0];
+    let form = w.form_of(id);
+    let x = w.want(id, form)?;
+    let param = |i: usize| w.graph.const_of(dequantize.inputs[i]).and_then(|t| t.as_f32());
+    let (scale, zero) = match (param(1), param(2)) {
+        (Some([scale]), Some([zero])) => (*scale, *zero),
+        _ => return Err("its scale or zero point is computed, or one per channel".into()),
+    };
+    let bits = w.graph.ty(sign.output).elem == ElemType::Bipolar;
+    if zero != 0.0 || (!bits && scale != 1.0) {
+        return Err("a sign of three values has the scale 1 and no zero point".into());
+    }
+    match (bits, w.dialect) {
+        (false, _) => w.result("Sign", vec![x], dequantize.output, form, vec![]),
+        (true, Dialect::Qonnx) => {
+            let scale = w.number(dequantize.output, "scale", scale);
+            w.result("BipolarQuant", vec![x, scale], dequantize.output, form, vec![]);
+        }
+        (true, Dialect::Qcdq) => return Err("QCDQ has no codes of type bipolar; QONNX has".into()),
+    }
+    Ok(())
+}
+
 fn saturates(op: &Quantize) -> Result {
     match op.overflow {
         Overflow::Saturate | Overflow::SaturateSymmetric => Ok(()),

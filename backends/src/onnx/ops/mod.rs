@@ -9,7 +9,7 @@ mod reduce;
 mod shape;
 mod window;
 
-use super::quant::{codes, pair, quantizer};
+use super::quant::{codes, pair, quantizer, sign, signs};
 use super::writer::{Refusal, Result, Writer};
 use unfloat_ir::{Node, Op, OpDef, ValueId};
 
@@ -18,8 +18,10 @@ impl<'a> Writer<'a> {
     pub fn node(&mut self, node: &'a Node) -> Result {
         match &node.op {
             Op::Quantize(_) => codes(self, node),
+            Op::Threshold(_) if sign(self, node.output).is_some() => codes(self, node),
             Op::Dequantize(_) => match quantizer(self, node.inputs[0]) {
                 Some(quantize) => pair(self, quantize, node),
+                None if let Some(thresholds) = sign(self, node.inputs[0]) => signs(self, thresholds, node),
                 // A constant is written where it is read, in the order of axes that is wanted there.
                 None if self.graph.const_of(node.inputs[0]).is_some() => Ok(()),
                 None if self.refused.contains(&node.inputs[0]) => Err(Refusal::Follows),
