@@ -244,9 +244,13 @@ fn one_command_makes_integers_of_a_checkpoint() {
     let _ = std::fs::remove_dir_all(&out);
     let dir = out.to_str().unwrap();
     let model = ["vgg.npz", "--arch", "vgg.toml", "--input-format", FORMAT, "--head", "class"];
+    let done = unfloat(&[&["convert"], &model[..], &["-o", dir, "--emit", "uir"]].concat());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     // What is emitted with quantizers has the same codes when it is read again; plus is QONNX's own convention.
+    let onnx =
+        ["convert", "../onnx/binary.onnx", "--input-format", FORMAT, "--head", "class", "-o", dir, "--check"];
     for more in [&["--emit", "uir,qcdq,qonnx"][..], &["--emit", "qonnx", "--sign-zero", "plus"]] {
-        let done = unfloat(&[&["convert"], &model[..], &["-o", dir, "--check", "vgg.io.npz"], more].concat());
+        let done = unfloat(&[&onnx[..], more].concat());
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
     let clean = unfloat(&[&["audit"], &model[..]].concat());
