@@ -156,7 +156,7 @@ fn onnx_models(python: &str, graph: &Graph, work: &Path) -> Outcome<[PathBuf; 2]
 /// What the compiler makes of a graph.
 fn quantized(graph: Graph, spec: &str, calibrate: Vec<PathBuf>) -> Outcome<Graph> {
     let quantize = Some(spec.to_string());
-    let request = Request::of(&Quantization { quantize, recipe: None, calibrate, calibrate_method: None })?;
+    let request = Request::of(&Quantization { quantize, calibrate, ..Quantization::default() })?;
     Ok(request.ok_or("nothing to quantize")?.apply(graph)?.graph)
 }
 
