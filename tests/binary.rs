@@ -146,7 +146,8 @@ fn the_executor_has_the_references_bits_in_every_layer() {
         let (graph, io) = (lowered_with(name, Head::Class, sign_zero).0, Io::of(name));
         for graph in [with_all_outputs(&graph), graph] {
             let samples = io.samples(&graph);
-            let want: Vec<Vec<_>> = samples.iter().map(|x| evaluate(&graph, &[x.clone()]).unwrap()).collect();
+            let want: Vec<Vec<_>> =
+                samples.iter().map(|x| evaluate(&graph, std::slice::from_ref(x)).unwrap()).collect();
             for isa in Isa::available() {
                 let plan = Plan::new(&graph, &PlanOptions { isa, ..PlanOptions::default() }).unwrap();
                 let got = plan.run_data(&[&Data::F32(io.inputs.clone())], io.count, 2).unwrap();
