@@ -13,6 +13,10 @@ pub static PASSES: &[&dyn Pass] = &[
     &passes::FoldBatchNorm,
     &passes::QuantizeByRecipe,
     &passes::Integerize,
+    &passes::LutConstants,
+    &passes::LutPins,
+    &passes::LutMerge,
+    &passes::LutDead,
     &passes::CommonSubexpressions,
     &passes::DeadCode,
 ];

@@ -62,6 +62,7 @@ pub fn run(args: &Convert) -> CommandResult {
             Some(quantization)
         }
     };
+    passes.passes.extend(run_pipeline(&mut graph, &pipeline("luts")?, &options, &mut warnings)?.passes);
     if let Some(quantization) = &quantization {
         warnings.extend(quantization.concerns.0.iter().cloned());
     }

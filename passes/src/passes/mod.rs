@@ -8,6 +8,7 @@ mod fold_batch_norm;
 mod fold_constants;
 mod fold_padding;
 mod integerize;
+mod luts;
 mod quantize;
 
 pub use canonical_layout::CanonicalLayout;
@@ -18,4 +19,5 @@ pub use fold_batch_norm::FoldBatchNorm;
 pub use fold_constants::FoldConstants;
 pub use fold_padding::FoldPadding;
 pub use integerize::Integerize;
+pub use luts::{LutConstants, LutDead, LutMerge, LutPins};
 pub use quantize::QuantizeByRecipe;
