@@ -168,7 +168,7 @@ pub struct Convert {
     /// The name of the C++ header and namespace (default: the model's file name).
     #[arg(long)]
     pub name: Option<String>,
-    /// What to emit, separated by commas: cpp, qcdq, qonnx, uir, and formats of parameters as in `export`: mat, txt,
+    /// What to emit, separated by commas: cpp, verilog, qcdq, qonnx, uir, and formats of parameters as in `export`: mat, txt,
     /// npy, mem, memb, coe, mif.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "cpp")]
     pub emit: Vec<String>,
@@ -179,6 +179,15 @@ pub struct Convert {
     /// The largest relative difference that counts as equal in checks.
     #[arg(long, value_name = "X", default_value_t = crate::compare::TOLERANCE)]
     pub tolerance: f64,
+    /// Verilog: the device, `generic` (plain Verilog) or `xilinx` (primitives).
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Verilog: clock cycles from input to output: a number, `per-layer`, or `auto`, a register behind every step.
+    #[arg(long, value_name = "N")]
+    pub latency: Option<String>,
+    /// An option of a backend, `verilog.style=vector` or `cpp.weights=text`. May be given several times.
+    #[arg(long, value_name = "BACKEND.NAME=VALUE")]
+    pub option: Vec<String>,
     /// What the model gives: its scores, or the class alone (the place of the greatest score, without a softmax).
     #[arg(long, value_name = "HEAD", default_value = "scores")]
     pub head: Head,

@@ -53,7 +53,8 @@ impl Shape {
             let more = spare.min(2);
             spare -= more;
             let sum = rows.iter().map(|&i| most[i]).sum::<u64>() + more as u64;
-            cost += rows.iter().map(|&i| width_of(most[i])).max().unwrap_or(0);
+            // What the uppermost column of three rows hands on goes through a table of its own to its carry chain.
+            cost += rows.iter().map(|&i| width_of(most[i])).max().unwrap_or(0) + usize::from(rows.len() == 3);
             let mut kept = 0..;
             most.retain(|_| kept.next().is_some_and(|i| !rows.contains(&i)));
             most.push(sum);
@@ -68,7 +69,9 @@ impl Shape {
             let rows = (0..=left).find(|&rows| left - rows <= Shape { counters, rows }.room());
             rows.map(|rows| Shape { counters, rows })
         });
-        all.min_by_key(|shape| shape.cost(n)).unwrap_or(Shape { counters: 0, rows: n })
+        // Of equal ones the one with most counters: carry chains are fewer than tables.
+        let best = all.min_by_key(|shape| (shape.cost(n), std::cmp::Reverse(shape.counters)));
+        best.unwrap_or(Shape { counters: 0, rows: n })
     }
 }
 
@@ -84,7 +87,8 @@ pub fn counts(net: &mut Netlist, groups: &[Vec<Bit>], origin: &str) -> Vec<Vec<B
             while now.len() > 1 {
                 let most: Vec<u64> = now.iter().map(|n| n.most).collect();
                 // The number of rows decides what is left over in the end: it is that of all numbers together.
-                let all: Vec<u64> = most.iter().copied().chain(sums.iter().map(|n: &Number| n.most)).collect();
+                let all: Vec<u64> =
+                    most.iter().copied().chain(sums.iter().map(|n: &Number| n.most)).collect();
                 let count = if all.len() % 2 == 0 { 2 } else { 3 };
                 if now.len() < count {
                     break;
@@ -187,12 +191,12 @@ mod tests {
     fn a_count_of_fifty_bits_takes_few_tables() {
         // 44 is what counters alone would take at least: three tables take three bits away.
         let cost = Shape::of(50).cost(50);
-        assert!(cost <= 37, "{cost}");
+        assert!(cost <= 40, "{cost}");
         for n in 7..200 {
             let shape = Shape::of(n);
             assert!(SIX * shape.counters + shape.rows <= n);
             assert!(n - SIX * shape.counters - shape.rows <= shape.room(), "{n}: {shape:?}");
-            assert!(shape.cost(n) <= n, "{n}");
+            assert!(shape.cost(n) <= n + 1, "{n}: {shape:?} {}", shape.cost(n));
         }
     }
 }

@@ -95,7 +95,9 @@ pub fn lower(graph: &Graph) -> Result<Lowered, Diagnostics> {
         let (ty, name) = (graph.ty(v).clone(), graph.value(v).name.clone());
         let Some(element) = int_of(&ty.elem) else {
             let text = format!("input `{name}` is {ty}; Verilog takes bits and integers");
-            found.push(fault(Location::default(), text).help("quantize the model, or give integer thresholds"));
+            found.push(
+                fault(Location::default(), text).help("quantize the model, or give integer thresholds"),
+            );
             continue;
         };
         let port = PortBits { name, ty, first, element };

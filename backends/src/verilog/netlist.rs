@@ -84,8 +84,6 @@ pub struct UnitInfo {
 /// The whole network.
 #[derive(Debug)]
 pub struct Netlist {
-    /// The number of inputs: nets from 0.
-    pub inputs: u32,
     /// The nodes.
     pub nodes: Vec<Placed>,
     /// The units, in the order in which data goes through them.
@@ -114,10 +112,10 @@ fn without(table: u64, pins: usize, j: usize, value: impl Fn(usize) -> usize) ->
 }
 
 impl Netlist {
-    /// No nodes yet.
+    /// No nodes yet; the inputs are the nets from 0.
     pub fn new(inputs: u32) -> Self {
         let (nodes, units, outputs, made) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
-        Self { inputs, nodes, units, outputs, nets: inputs, made }
+        Self { nodes, units, outputs, nets: inputs, made }
     }
 
     /// Begins a unit: what is made from now on is in it.

@@ -91,7 +91,8 @@ pub fn registers(options: &Options, net: &Netlist) -> Result<Vec<bool>, Diagnost
             }
             _ => {
                 let text = format!("latency {number}: this network has {n} places for registers");
-                Err(Diagnostic::error(Location::default(), text).help(format!("0 to {n}, `auto` or `per-layer`")))
+                Err(Diagnostic::error(Location::default(), text)
+                    .help(format!("0 to {n}, `auto` or `per-layer`")))
             }
         },
     }

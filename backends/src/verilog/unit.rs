@@ -232,7 +232,8 @@ impl Writer {
                 }
                 (n, rows) => {
                     let (p, m) = (format!("p{first}_{i}"), format!("m{first}_{i}"));
-                    let parity: u64 = (0..32u64).map(|a| u64::from((a & ((1 << n) - 1)).count_ones() & 1) << a).sum();
+                    let parity: u64 =
+                        (0..32u64).map(|a| u64::from((a & ((1 << n) - 1)).count_ones() & 1) << a).sum();
                     let majority: u64 =
                         (0..32u64).map(|a| u64::from((a & ((1 << rows) - 1)).count_ones() >= 2) << a).sum();
                     let pins: Vec<String> = items.clone();
