@@ -20,8 +20,11 @@ pub enum Command {
     Convert(Convert),
     /// Run a model in the native executor, or an artefact as it was emitted.
     Run(Run),
-    /// Compare two of: model, .uir, artefact directory; or one with given outputs.
+    /// Compare two of: model, .uir, artefact directory; or one with given outputs. A directory of Verilog alone runs its own
+    /// testbench.
     Verify(Verify),
+    /// Prove that emitted Verilog modules of look-up tables are their tables, for every input.
+    Prove(Prove),
     /// Write the parameters of a checkpoint or a model as data: MATLAB, text, NumPy, memory images.
     Export(Export),
     /// Measure a classifier on a dataset in its own files: top-1, top-k, per class, confusion, mistakes.
@@ -371,6 +374,16 @@ pub struct Run {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub import: Import,
+}
+
+/// Arguments of `prove`.
+#[derive(Args, Debug)]
+pub struct Prove {
+    /// A directory that `convert --emit verilog` made.
+    pub dir: PathBuf,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `verify`.

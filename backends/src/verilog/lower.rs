@@ -38,11 +38,29 @@ impl PortBits {
     }
 }
 
+/// A layer of tables as the graph has it, and where its bits went: what a proof compares the emitted module with.
+#[derive(Debug)]
+pub struct LayerBits {
+    /// The unit that it became.
+    pub unit: usize,
+    /// Pins of each table.
+    pub pins: usize,
+    /// The layer's input and its results.
+    pub inputs: Vec<Bit>,
+    pub outputs: Vec<Bit>,
+    /// `[outputs, pins]`, places in the input.
+    pub connections: Vec<i64>,
+    /// `[outputs, 2^pins]`.
+    pub tables: Vec<i64>,
+}
+
 /// A network and its ports.
 #[derive(Debug)]
 pub struct Lowered {
     /// The bits.
     pub net: Netlist,
+    /// The layers of tables.
+    pub layers: Vec<LayerBits>,
     /// The inputs, in the model's order.
     pub inputs: Vec<PortBits>,
     /// The outputs, in the model's order.
@@ -119,6 +137,7 @@ pub fn lower(graph: &Graph) -> Result<Lowered, Diagnostics> {
         ranges: Ranges::of(graph),
         net: Netlist::new(first as u32),
         values: BTreeMap::new(),
+        layers: Vec::new(),
     };
     for (&v, port) in graph.inputs().iter().zip(&inputs) {
         let width = usize::from(port.element.width);
@@ -142,13 +161,13 @@ pub fn lower(graph: &Graph) -> Result<Lowered, Diagnostics> {
         }
     }
     let outputs = lowering.outputs()?;
-    let mut net = lowering.net;
+    let (mut net, layers) = (lowering.net, lowering.layers);
     if net.units.is_empty() {
         net.unit("wires", "");
         net.end_layer();
     }
     net.prune();
-    Ok(Lowered { net, inputs, outputs })
+    Ok(Lowered { net, layers, inputs, outputs })
 }
 
 /// Why a node cannot be lowered; nothing when it can, as far as its types and constants tell.
@@ -192,6 +211,7 @@ struct Lowering<'g> {
     ranges: Ranges,
     net: Netlist,
     values: BTreeMap<ValueId, Vec<Number>>,
+    layers: Vec<LayerBits>,
 }
 
 impl Lowering<'_> {
@@ -238,6 +258,8 @@ impl Lowering<'_> {
             made.push(Number { bits: vec![bit], signed: false });
         }
         self.net.end_layer();
+        let (unit, outputs) = (self.net.units.len() - 1, made.iter().map(|n| n.bit(0)).collect());
+        self.layers.push(LayerBits { unit, pins, inputs: x, outputs, connections, tables });
         made
     }
 

@@ -14,6 +14,7 @@
 //! | `unit`, `top`, `primitives.v` | text |
 //! | `testbench.v.in`, `vectors` | the testbench and its samples |
 //! | `ports` | `NAME.ports.json` |
+//! | `proof` | each layer's tables for equivalence checkers, and the check |
 //! | `simulate` | runs the testbench in Icarus Verilog or Verilator |
 
 mod heads;
@@ -21,12 +22,14 @@ mod lower;
 mod netlist;
 mod options;
 mod ports;
+mod proof;
 mod simulate;
 mod top;
 mod unit;
 mod vectors;
 
 pub use ports::Ports;
+pub use proof::{Proof, prove};
 pub use simulate::{Simulator, replay_in, self_check};
 
 use crate::backend::{Backend, BackendInfo, Options, SelfCheck};
@@ -146,6 +149,13 @@ impl Design {
             };
             out.add(&format!("verilog/{module}.v"), unit::module(&unit))?;
             files.push(format!("{module}.v"));
+        }
+        for layer in &self.lowered.layers {
+            if let Some(module) = &modules[layer.unit] {
+                let (inputs, outputs) = (&crossings[layer.unit], &crossings[layer.unit + 1]);
+                let text = proof::blif(layer, module, inputs, outputs);
+                out.add(&format!("verilog/proof/{module}.blif"), text)?;
+            }
         }
         let top = top::Top {
             name,

@@ -19,7 +19,7 @@ use unfloat_ir::{Diagnostic, Diagnostics, IntType, Location, Tensor, TensorType}
 /// How long a simulator may take to build, and to run.
 const LIMIT: Duration = Duration::from_secs(900);
 /// Tables times samples from which Verilator has gained what its C++ compiler costs.
-const LARGE: usize = 4_000_000;
+const LARGE: usize = 2_000_000;
 
 /// A program that simulates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,14 +67,14 @@ impl Simulator {
 }
 
 /// A directory's Verilog.
-struct Source {
-    dir: PathBuf,
+pub(super) struct Source {
+    pub dir: PathBuf,
     name: String,
-    ports: Ports,
+    pub ports: Ports,
 }
 
 impl Source {
-    fn open(dir: &Path) -> Result<Source, Diagnostics> {
+    pub fn open(dir: &Path) -> Result<Source, Diagnostics> {
         let manifest = Manifest::read(dir)?;
         let (dir, name) = (dir.join("verilog"), manifest.name);
         let plain = Path::new(&name).file_name().is_some_and(|n| n == name.as_str());
