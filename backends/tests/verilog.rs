@@ -304,7 +304,7 @@ fn with_a_fault(path: &Path) {
 
 #[test]
 fn layers_are_proved_and_one_wrong_bit_is_found() {
-    for (style, pins) in [("device=xilinx", 6), ("style=case", 4), ("style=vector", 3), ("device=xilinx", 8)]
+    for (style, pins) in [("device=xilinx", 6), ("style=case", 6), ("style=vector", 3), ("device=xilinx", 8)]
     {
         let net = classifier("proved", 8, [40, 35], 5, pins);
         let (temp, _) = written(&net.graph, &[style]);

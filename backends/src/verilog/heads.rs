@@ -33,7 +33,7 @@ struct Shape {
 fn next_rows(most: &[u64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..most.len()).collect();
     order.sort_by_key(|&i| (most[i], i));
-    order.truncate(if most.len() % 2 == 0 { 2 } else { 3 });
+    order.truncate(if most.len().is_multiple_of(2) { 2 } else { 3 });
     order
 }
 
@@ -89,7 +89,7 @@ pub fn counts(net: &mut Netlist, groups: &[Vec<Bit>], origin: &str) -> Vec<Vec<B
                 // The number of rows decides what is left over in the end: it is that of all numbers together.
                 let all: Vec<u64> =
                     most.iter().copied().chain(sums.iter().map(|n: &Number| n.most)).collect();
-                let count = if all.len() % 2 == 0 { 2 } else { 3 };
+                let count = if all.len().is_multiple_of(2) { 2 } else { 3 };
                 if now.len() < count {
                     break;
                 }

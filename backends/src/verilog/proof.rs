@@ -158,7 +158,7 @@ fn one(module: &str, reference: &str, tools: [&Path; 2], temp: &TempDir) -> Resu
         done.map_err(|e| Diagnostics::from(error(&program.display().to_string(), e.to_string())))
     };
     let script = format!(
-        "read_verilog module.v; hierarchy -top {module}; proc; opt_clean; techmap; techmap -map tables.v; opt_clean; \
+        "read_verilog module.v; hierarchy -top {module}; proc; memory; opt_clean; techmap; techmap -map tables.v; opt_clean; \
          write_blif module.blif"
     );
     let done = run(tools[0], &["-q", "-p", &script])?;

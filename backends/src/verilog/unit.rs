@@ -186,11 +186,6 @@ impl Writer {
         for i in 0..width {
             self.names.insert(first + i, format!("s{first}[{i}]"));
         }
-        self.note_unread(first, width);
-    }
-
-    /// Says which bits of a sum may have no reader.
-    fn note_unread(&mut self, first: u32, _width: u32) {
         self.unread.push(format!("s{first}"));
     }
 
@@ -209,13 +204,8 @@ impl Writer {
                 items.push(handed.clone());
             }
             let next = match (items.len(), rows) {
-                (0, _) => {
-                    select.push(NONE.to_string());
-                    data.push(NONE.to_string());
-                    NONE.to_string()
-                }
-                (1, _) => {
-                    select.push(items[0].clone());
+                (0 | 1, _) => {
+                    select.push(items.pop().unwrap_or(NONE.to_string()));
                     data.push(NONE.to_string());
                     NONE.to_string()
                 }
@@ -236,9 +226,8 @@ impl Writer {
                         (0..32u64).map(|a| u64::from((a & ((1 << n) - 1)).count_ones() & 1) << a).sum();
                     let majority: u64 =
                         (0..32u64).map(|a| u64::from((a & ((1 << rows) - 1)).count_ones() >= 2) << a).sum();
-                    let pins: Vec<String> = items.clone();
                     let _ = writeln!(self.text, "  wire {p}, {m};");
-                    let pin = |j: usize| pins.get(j).map_or(NONE, String::as_str);
+                    let pin = |j: usize| items.get(j).map_or(NONE, String::as_str);
                     let ports: Vec<String> = (0..5).map(|j| format!(", .I{j}({})", pin(j))).collect();
                     let _ = writeln!(
                         self.text,
@@ -270,7 +259,7 @@ impl Writer {
             let n = a.len();
             let part = |v: u64| (v & ((1 << n) - 1), v >> n & ((1 << n) - 1));
             let table = |f: fn(u64, u64) -> bool| -> u64 {
-                (0..32u64).map(|v| part(v)).enumerate().map(|(v, (a, b))| u64::from(f(a, b)) << v).sum()
+                (0..32u64).map(part).enumerate().map(|(v, (a, b))| u64::from(f(a, b)) << v).sum()
             };
             let (equal, greater) = (table(|a, b| a == b), table(|a, b| a > b));
             let (p, g) = (format!("p{first}_{i}"), format!("g{first}_{i}"));

@@ -27,7 +27,7 @@ pub fn write(w: &mut Writer, step: &Step, node: &Node) {
     let per_word = 8 * word.bytes();
     let places = w.graph.ty(node.inputs[0]).shape.num_elements() as i128;
     let tables = w.constant(node.inputs[2], "packed", "", word, |codes| {
-        let table = |t: &[i64]| t.chunks(per_word).map(|e| packed(e)).collect::<Vec<i64>>();
+        let table = |t: &[i64]| t.chunks(per_word).map(packed).collect::<Vec<i64>>();
         codes.chunks(entries).flat_map(table).collect()
     });
     let pin =
