@@ -111,3 +111,48 @@ fn each_part_is_checked() {
     );
     assert!(import("n.npz", b"PK\x03\x04", "n").is_err());
 }
+
+/// Archives with a byte changed, cut off, or with another array's bytes in the place of one: refused, or a graph that verifies.
+#[test]
+fn damaged_archives_are_refused_or_harmless() {
+    let net = fixture("net.npz");
+    let mut npz = Npz::open(&net).unwrap();
+    let arrays: Vec<(String, Tensor)> = npz
+        .names()
+        .into_iter()
+        .map(|n| {
+            let t = npz.get(&n).unwrap().unwrap();
+            (n, t)
+        })
+        .collect();
+    // Stored without compression, so that changes reach the numbers.
+    let plain = write_npz(arrays.iter().map(|(n, t)| (n.as_str(), t))).unwrap();
+    let mut read = 0;
+    let mut check = |bytes: &[u8]| {
+        if let Ok(graph) = import("n.npz", bytes, "n") {
+            unfloat_ir::verify::verify(&graph).unwrap();
+            read += 1;
+        }
+    };
+    let mut state = 5u64;
+    for _ in 0..3000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (at, value) = ((state >> 33) as usize, (state >> 20) as u8);
+        for source in [&net, &plain] {
+            let mut bytes = source.clone();
+            let n = bytes.len();
+            bytes[at % n] = value;
+            check(&bytes);
+            check(&source[..at % n]);
+        }
+    }
+    for (i, (name, _)) in arrays.iter().enumerate() {
+        for (_, other) in &arrays {
+            let swapped = arrays.iter().map(|(n, t)| (n.as_str(), if n == name { other } else { t }));
+            check(&write_npz(swapped).unwrap());
+        }
+        let fewer = arrays.iter().enumerate().filter(|(k, _)| *k != i).map(|(_, (n, t))| (n.as_str(), t));
+        check(&write_npz(fewer).unwrap());
+    }
+    assert!(read > 0, "some changes are of numbers alone");
+}
