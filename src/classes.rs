@@ -18,7 +18,8 @@ pub fn classes(mut graph: Graph, warnings: &mut Diagnostics) -> Result<Graph, Di
     let mut patch = Patch::new(&graph);
     for output in graph.outputs() {
         let ty = graph.ty(output.value);
-        let scores = ty.elem.is_float() && ty.shape.last().is_some_and(|&n| n >= 2);
+        let scores = (ty.elem.is_float() || matches!(ty.elem, ElemType::Int(_)))
+            && ty.shape.last().is_some_and(|&n| n >= 2);
         let Some((_, node)) = graph.producer(output.value).filter(|_| scores) else {
             let text =
                 format!("--head class: the output `{}`, {ty}, holds no scores of classes", output.name);

@@ -20,8 +20,11 @@ pub enum Command {
     Convert(Convert),
     /// Run a model in the native executor, or an artefact as it was emitted.
     Run(Run),
-    /// Compare two of: model, .uir, artefact directory; or one with given outputs.
+    /// Compare two of: model, .uir, artefact directory; or one with given outputs. A directory of Verilog alone runs its own
+    /// testbench.
     Verify(Verify),
+    /// Prove that emitted Verilog modules of look-up tables are their tables, for every input.
+    Prove(Prove),
     /// Write the parameters of a checkpoint or a model as data: MATLAB, text, NumPy, memory images.
     Export(Export),
     /// Measure a classifier on a dataset in its own files: top-1, top-k, per class, confusion, mistakes.
@@ -199,7 +202,7 @@ pub struct Convert {
     /// The name of the C++ header and namespace (default: the model's file name).
     #[arg(long)]
     pub name: Option<String>,
-    /// What to emit, separated by commas: cpp, qcdq, qonnx, uir, and formats of parameters as in `export`: mat, txt,
+    /// What to emit, separated by commas: cpp, verilog, qcdq, qonnx, uir, and formats of parameters as in `export`: mat, txt,
     /// npy, mem, memb, coe, mif.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "cpp")]
     pub emit: Vec<String>,
@@ -210,6 +213,15 @@ pub struct Convert {
     /// The largest relative difference that counts as equal in checks.
     #[arg(long, value_name = "X", default_value_t = crate::compare::TOLERANCE)]
     pub tolerance: f64,
+    /// Verilog: the device, `generic` (plain Verilog) or `xilinx` (primitives).
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Verilog: clock cycles from input to output: a number, `per-layer`, or `auto`, a register behind every step.
+    #[arg(long, value_name = "N")]
+    pub latency: Option<String>,
+    /// An option of a backend, `verilog.style=vector` or `cpp.weights=text`. May be given several times.
+    #[arg(long, value_name = "BACKEND.NAME=VALUE")]
+    pub option: Vec<String>,
     /// What the model gives: its scores, or the class alone (the place of the greatest score, without a softmax).
     #[arg(long, value_name = "HEAD", default_value = "scores")]
     pub head: Head,
@@ -393,6 +405,16 @@ pub struct Run {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub import: Import,
+}
+
+/// Arguments of `prove`.
+#[derive(Args, Debug)]
+pub struct Prove {
+    /// A directory that `convert --emit verilog` made.
+    pub dir: PathBuf,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `verify`.

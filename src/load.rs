@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use unfloat_frontends::keras::{self, KerasOptions, LayerMap, ModelFile};
+use unfloat_frontends::luts;
 use unfloat_frontends::onnx::{self, BatchAxis, OnnxFile, OnnxOptions, ReadSeek, Siblings};
 use unfloat_frontends::pytorch;
 use unfloat_frontends::pytorch::arch::{self, ArchitectureFile};
@@ -28,6 +29,8 @@ enum Format {
     Keras,
     Uir,
     Onnx,
+    /// Connections and tables of look-up tables, in an `.npz`.
+    Luts,
     /// Tensors without a graph; only `checkpoint` tells them.
     Checkpoint,
 }
@@ -36,8 +39,7 @@ enum Format {
 const HEAD: u64 = 512;
 
 /// What every message about an unknown file says.
-const READ: &str =
-    "ONNX, Keras .h5 and .keras files, Keras JSON with --weights, checkpoints with --arch, and .uir are read";
+const READ: &str = "ONNX, Keras .h5 and .keras files, Keras JSON with --weights, checkpoints with --arch, look-up tables in .npz, and .uir are read";
 
 fn format(head: &[u8]) -> Option<Format> {
     let text = head.trim_ascii_start();
@@ -80,13 +82,18 @@ pub fn load_with_source(path: &Path, import: &Import) -> Result<(Graph, Value), 
 /// The graph, and the files that it came from.
 fn load(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnostics> {
     let tensors = checkpoint::recognise(path)?;
-    let format = if tensors.is_some() { Format::Checkpoint } else { format_of(path)? };
+    let chosen = import.arch.is_some() || import.key.is_some();
+    let format = match tensors {
+        Some(pytorch::Format::Npz) if !chosen && is_lut_network(&read_file(path)?) => Format::Luts,
+        Some(_) => Format::Checkpoint,
+        None => format_of(path)?,
+    };
     if tensors.is_none() && import.arch.is_some() {
         // The checkpoints' own reader says best why this is none: a damaged archive, say.
         checkpoint::read(path, import.key.as_deref())?;
     }
     let mut found = misplaced(format, import);
-    if let (Some(tensors), None) = (tensors, &import.arch) {
+    if let (Some(tensors), None, Format::Checkpoint) = (tensors, &import.arch, format) {
         found.push(checkpoint::needs_architecture(path, tensors));
     }
     found.into_result(())?;
@@ -94,6 +101,7 @@ fn load(path: &Path, import: &Import) -> Result<(Graph, Vec<PathBuf>), Diagnosti
         Format::Uir => Ok((uir::read(path)?, vec![path.to_path_buf()])),
         Format::Keras => keras(path, import),
         Format::Onnx => onnx(path, import),
+        Format::Luts => Ok((lut_network(path)?, vec![path.to_path_buf()])),
         Format::Checkpoint => pytorch(path, import),
     }
 }
@@ -125,6 +133,16 @@ fn format_of(path: &Path) -> Result<Format, Diagnostic> {
         let text = format!("not a model that is known here: it begins with {}", head.join(" "));
         Diagnostic::error(at(), text).help(READ)
     })
+}
+
+/// A network of look-up tables.
+fn lut_network(path: &Path) -> Result<Graph, Diagnostics> {
+    luts::import(&base_name(path), &read_file(path)?, &default_name(path))
+}
+
+/// Whether an archive of arrays is a network of look-up tables, by the arrays' names. What is damaged is none.
+fn is_lut_network(bytes: &[u8]) -> bool {
+    unfloat_npy::Npz::open(bytes).is_ok_and(|npz| luts::recognise(&npz.names()))
 }
 
 /// Options that say nothing about a checkpoint's tensors.

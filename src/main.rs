@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Command::Data(command) => commands::data::run(command),
         Command::Run(args) => commands::run::run(args),
         Command::Verify(args) => commands::verify::run(args),
+        Command::Prove(args) => commands::prove::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Audit(args) => commands::audit::run(args),
         Command::Recipe(args) => commands::recipe::run(args),

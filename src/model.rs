@@ -7,7 +7,7 @@ use crate::output::{during, fault, show};
 use crate::quantization::Request;
 use crate::samples::{self, Batch};
 use std::path::{Path, PathBuf};
-use unfloat_backends::{Backend, Manifest, backend};
+use unfloat_backends::{Backend, Manifest, SelfCheck, backend};
 use unfloat_exec::reference::{evaluate, evaluate_all};
 use unfloat_exec::{Plan, PlanOptions};
 use unfloat_ir::{
@@ -228,6 +228,18 @@ impl Artefact {
         let (inputs, outputs) = (ports(&manifest.inputs)?, ports(&manifest.outputs)?);
         let backend = backend::find(name)?;
         Ok(Self { dir: dir.to_path_buf(), name: manifest.name, backend, inputs, outputs })
+    }
+
+    /// What the artefacts find that can check themselves, by their backends' names.
+    pub fn self_checks(&self) -> Result<Vec<(String, SelfCheck)>, Diagnostics> {
+        let mut said = Vec::new();
+        for name in Manifest::read(&self.dir)?.backends.keys() {
+            let checked = backend::find(name)?.self_check(&self.dir);
+            if let Some(check) = checked {
+                said.push((name.clone(), check?));
+            }
+        }
+        Ok(said)
     }
 
     /// The graph of integers that a model which was emitted with its quantizers is, once it is read again.

@@ -28,6 +28,20 @@ pub trait Backend: Sync {
     ///
     /// Fails when a tool that it needs is missing, naming what to install, and when the artefact fails.
     fn replay(&self, dir: &Path, samples: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, Diagnostics>;
+
+    /// Lets an artefact check itself on the samples that were written with it. Nothing for artefacts that hold none.
+    fn self_check(&self, _dir: &Path) -> Option<Result<SelfCheck, Diagnostics>> {
+        None
+    }
+}
+
+/// What an artefact that checks itself finds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SelfCheck {
+    /// Whether all samples gave what they should.
+    pub passed: bool,
+    /// What it says, and which tool ran it.
+    pub text: String,
 }
 
 /// What a backend says of itself.
@@ -48,14 +62,15 @@ pub struct BackendInfo {
 pub struct OptionInfo {
     /// The name.
     pub name: &'static str,
-    /// The values that it takes; the first is the default.
+    /// The values that it takes; the first is the default. `N` stands for any whole number.
     pub values: &'static [&'static str],
     /// What it does.
     pub summary: &'static str,
 }
 
 /// Every backend.
-pub const ALL: &[&dyn Backend] = &[&crate::cpp::Cpp, &Onnx(Dialect::Qcdq), &Onnx(Dialect::Qonnx)];
+pub const ALL: &[&dyn Backend] =
+    &[&crate::cpp::Cpp, &crate::verilog::Verilog, &Onnx(Dialect::Qcdq), &Onnx(Dialect::Qonnx)];
 
 /// The backend of that name, or an error that names them all.
 pub fn find(name: &str) -> Result<&'static dyn Backend, Diagnostic> {
@@ -68,12 +83,12 @@ pub fn find(name: &str) -> Result<&'static dyn Backend, Diagnostic> {
 
 /// The options of one backend, checked against what it documents; unset ones have their default.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Options(BTreeMap<&'static str, &'static str>);
+pub struct Options(BTreeMap<&'static str, String>);
 
 impl Options {
     /// The defaults.
     pub fn defaults(info: &BackendInfo) -> Self {
-        Self(info.options.iter().filter_map(|o| Some((o.name, *o.values.first()?))).collect())
+        Self(info.options.iter().filter_map(|o| Some((o.name, o.values.first()?.to_string()))).collect())
     }
 
     /// Reads settings of the form `name=value`. Unknown names and values, and names set twice, are errors, all
@@ -100,11 +115,12 @@ impl Options {
                 found.push(error(format!("option `{name}` of backend `{}` is set twice", info.name)));
             }
             seen.push(name);
-            match option.values.iter().find(|v| **v == value) {
-                Some(value) => {
-                    options.0.insert(option.name, value);
+            let number = || option.values.contains(&"N") && value.parse::<u32>().is_ok();
+            match value != "N" && (option.values.contains(&value) || number()) {
+                true => {
+                    options.0.insert(option.name, value.to_string());
                 }
-                None => found.push(
+                false => found.push(
                     error(format!("option `{name}` of backend `{}`: `{value}` is no value", info.name))
                         .help(format!("values: {}", option.values.join(", "))),
                 ),
@@ -114,13 +130,13 @@ impl Options {
     }
 
     /// The value of an option; empty for a name that the backend does not have.
-    pub fn get(&self, name: &str) -> &'static str {
-        self.0.get(name).copied().unwrap_or("")
+    pub fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
     }
 
     /// All options with their values, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        self.0.iter().map(|(n, v)| (*n, *v))
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().map(|(n, v)| (*n, v.as_str()))
     }
 }
 
@@ -132,13 +148,18 @@ mod tests {
         name: "b",
         summary: "",
         from: Stage::Folded,
-        options: &[OptionInfo { name: "o", values: &["one", "two"], summary: "" }],
+        options: &[
+            OptionInfo { name: "o", values: &["one", "two"], summary: "" },
+            OptionInfo { name: "n", values: &["7", "N"], summary: "" },
+        ],
     };
 
     #[test]
     fn options_are_read_and_refused_all_at_once() {
         assert_eq!(Options::defaults(&INFO).get("o"), "one");
         assert_eq!(Options::parse(&INFO, ["o=two"]).unwrap().get("o"), "two");
+        assert_eq!(Options::parse(&INFO, ["n=12"]).unwrap().get("n"), "12");
+        assert!(Options::parse(&INFO, ["n=N"]).is_err() && Options::parse(&INFO, ["n=-1"]).is_err());
         let errors = Options::parse(&INFO, ["o=three", "p=1", "o=one"]).unwrap_err().to_string();
         for text in ["`three` is no value", "no option `p`", "`o` of backend `b` is set twice", "one, two"] {
             assert!(errors.contains(text), "{errors}");

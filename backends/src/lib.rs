@@ -10,6 +10,7 @@
 //! | [`namer`] | identifiers of the target languages |
 //! | [`core`] | what of a graph is integers, and what stands around it |
 //! | [`cpp`] | header-only C++17 |
+//! | [`verilog`] | Verilog-2001 of networks of look-up tables |
 //! | [`onnx`] | ONNX with quantizers: QCDQ and QONNX |
 //! | [`parameters`] | parameters as data: what all formats share, and their registry |
 //! | [`mat`], [`txt`], [`npy`], [`memory`] | formats of parameters |
@@ -32,9 +33,10 @@ pub mod parameters;
 pub mod process;
 pub mod scratch;
 pub mod txt;
+pub mod verilog;
 
 mod install;
 
-pub use backend::{Backend, BackendInfo, OptionInfo, Options};
+pub use backend::{Backend, BackendInfo, OptionInfo, Options, SelfCheck};
 pub use manifest::{Manifest, ParameterEntry, Port};
 pub use outdir::{File, OutDir};

@@ -2,7 +2,7 @@
 //!
 //! | stage | beyond the one before |
 //! |---|---|
-//! | imported | handles exist, nodes come after what they read, every type is what its op infers, names are unique, constants have the elements that they say, no tensor is too large to count |
+//! | imported | handles exist, nodes come after what they read, every type is what its op infers, names are unique, constants have the elements that they say and suit the ops that read them, no tensor is too large to count |
 //! | canonical | every value whose layout names a channel axis that a convolution, pooling or normalisation reads has it last; no identity nodes |
 //! | folded | no node computes a constant, but for dequantizations: they say that a weight is quantized |
 //! | quantized, lowered | no float value |
@@ -64,7 +64,13 @@ pub fn verify(graph: &Graph) -> Result<(), Diagnostics> {
             Ok(ty) if ty != *graph.ty(node.output) => {
                 complain(format!("is {} but its op makes {ty}", graph.ty(node.output)));
             }
-            Ok(_) => {}
+            Ok(_) => {
+                let constants: Vec<_> =
+                    node.inputs.iter().map(|&v| graph.const_of(v).map(|t| &**t)).collect();
+                if let Err(e) = node.op.check_constants(&types, &constants) {
+                    complain(e.to_string());
+                }
+            }
         }
         if let Some(text) = stage_fault(graph, node) {
             complain(format!("{text} at stage `{}`", graph.stage));

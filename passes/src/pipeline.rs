@@ -83,6 +83,23 @@ static PIPELINES: &[PipelineInfo] = &[
             "dead-code",
         ],
     },
+    PipelineInfo {
+        name: "luts",
+        summary: "what layers of look-up tables go through before they are emitted: fewer tables of fewer pins",
+        passes: &[
+            // First, as constants make pins that do not matter.
+            "lut-constants",
+            // Tables that are equal but for their pins are seen to be.
+            "lut-pins",
+            // Tables that read equal ones read one bit twice, which can make constants of them.
+            "lut-merge",
+            "lut-pins",
+            "lut-constants",
+            // Behind all that frees pins: tables that nothing reads any more.
+            "lut-dead",
+            "dead-code",
+        ],
+    },
 ];
 
 /// All pipelines.

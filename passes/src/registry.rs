@@ -16,6 +16,10 @@ pub static PASSES: &[&dyn Pass] = &[
     &passes::QuantizeByRecipe,
     &passes::Integerize,
     &passes::FoldSigns,
+    &passes::LutConstants,
+    &passes::LutPins,
+    &passes::LutMerge,
+    &passes::LutDead,
     &passes::CommonSubexpressions,
     &passes::DeadCode,
 ];

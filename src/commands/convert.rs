@@ -65,6 +65,7 @@ pub fn run(args: &Convert) -> CommandResult {
             Some(quantization)
         }
     };
+    passes.passes.extend(run_pipeline(&mut graph, &pipeline("luts")?, &options, &mut warnings)?.passes);
     if let Some(quantization) = &quantization {
         warnings.extend(quantization.concerns.0.iter().cloned());
     }
@@ -169,7 +170,7 @@ fn quantize(
 
 /// One thing to emit.
 enum Emitter {
-    Backend(&'static dyn Backend),
+    Backend(&'static dyn Backend, Options),
     Parameters(&'static Format),
     Uir,
 }
@@ -179,6 +180,7 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
     let mut found = Diagnostics::new();
     let mut emitters = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
+    let settings = settings(args, &mut found);
     for name in args.emit.iter().map(String::as_str) {
         if seen.contains(&name) {
             continue;
@@ -189,7 +191,13 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
             (_, Err(_)) if let Some(format) = parameters::find(name) => {
                 emitters.push(Emitter::Parameters(format));
             }
-            (_, Ok(backend)) => emitters.push(Emitter::Backend(backend)),
+            (_, Ok(backend)) => {
+                let own = settings.iter().filter(|(owner, _)| owner == name).map(|(_, s)| s.as_str());
+                match Options::parse(backend.info(), own) {
+                    Ok(options) => emitters.push(Emitter::Backend(backend, options)),
+                    Err(e) => found.extend(e),
+                }
+            }
             (_, Err(e)) => {
                 let formats: Vec<&str> = parameters::ALL.iter().map(|f| f.name).collect();
                 let help = format!("{}, uir; formats of parameters: {}", e.help, formats.join(", "));
@@ -218,6 +226,30 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
     found.into_result(emitters)
 }
 
+/// What the flags set of backends: the backend, and `name=value`. Settings of backends that are not asked for are refused.
+fn settings(args: &Convert, found: &mut Diagnostics) -> Vec<(String, String)> {
+    let verilog = [("--device", "device", &args.device), ("--latency", "latency", &args.latency)];
+    let flags = verilog.into_iter().filter_map(|(flag, name, value)| {
+        let value = value.as_ref()?;
+        Some((flag.to_string(), Some(("verilog".to_string(), format!("{name}={value}")))))
+    });
+    let options = args.option.iter().map(|text| {
+        let split = text.split_once('.').map(|(owner, setting)| (owner.to_string(), setting.to_string()));
+        (format!("--option {text}"), split)
+    });
+    let mut settings = Vec::new();
+    for (flag, setting) in flags.chain(options) {
+        match setting {
+            Some((owner, setting)) if args.emit.contains(&owner) => settings.push((owner, setting)),
+            Some((owner, _)) => {
+                found.push(fault(format!("{flag} changes nothing without --emit {owner}")));
+            }
+            None => found.push(fault(format!("{flag}: expected BACKEND.NAME=VALUE"))),
+        }
+    }
+    settings
+}
+
 fn name(args: &Convert, graph: &Graph) -> String {
     match &args.name {
         Some(name) => name.clone(),
@@ -238,9 +270,7 @@ fn emit(graph: &Graph, quantizers: &Graph, emitters: &[Emitter]) -> Result<(OutD
     let set = wants_parameters.then(|| Set::new(&graph.name, parameters::of_graph(graph))).transpose()?;
     for emitter in emitters {
         let checked = match (emitter, &set) {
-            (Emitter::Backend(backend), _) => {
-                backend.check(source(*backend), &Options::defaults(backend.info()))
-            }
+            (Emitter::Backend(backend, options), _) => backend.check(source(*backend), options),
             (Emitter::Parameters(format), Some(set)) => set.check(format),
             _ => Ok(()),
         };
@@ -249,10 +279,9 @@ fn emit(graph: &Graph, quantizers: &Graph, emitters: &[Emitter]) -> Result<(OutD
     found.into_result(())?;
     for emitter in emitters {
         match emitter {
-            Emitter::Backend(backend) => {
-                let options = Options::defaults(backend.info());
-                backend.emit(source(*backend), &options, &mut out)?;
-                manifest.backend(backend.info().name, &options);
+            Emitter::Backend(backend, options) => {
+                backend.emit(source(*backend), options, &mut out)?;
+                manifest.backend(backend.info().name, options);
             }
             Emitter::Parameters(format) => {
                 if let Some(set) = &set {

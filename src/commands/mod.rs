@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod meta;
 pub mod opt;
 pub mod passes;
+pub mod prove;
 pub mod recipe;
 pub mod run;
 pub mod verify;

@@ -32,6 +32,7 @@ mod gather;
 mod layer_norm;
 mod lookup;
 mod lrn;
+mod lut;
 mod matmul;
 mod max_pool;
 mod pad;
@@ -68,6 +69,7 @@ pub use gather::Gather;
 pub use layer_norm::LayerNorm;
 pub use lookup::Lookup;
 pub use lrn::Lrn;
+pub use lut::Lut;
 pub use matmul::MatMul;
 pub use max_pool::MaxPool;
 pub use pad::{Pad, PadMode};
@@ -123,6 +125,11 @@ pub trait OpDef: Sized {
     /// The result for one sample. `out` is what [`OpDef::infer`] said of the inputs' types, and the inputs
     /// have no [`Tensor::fault`].
     fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError>;
+    /// Why operands that are constants do not suit, beyond what their types tell. `types` are those that
+    /// [`OpDef::infer`] took.
+    fn check_constants(&self, _types: &[&TensorType], _constants: &[Option<&Tensor>]) -> Result<(), OpError> {
+        Ok(())
+    }
     /// Multiply-accumulates for one sample.
     fn macs(&self, _inputs: &[&TensorType], _out: &TensorType) -> u64 {
         0
@@ -157,6 +164,13 @@ macro_rules! ops {
             }
             fn eval(&self, inputs: &[&Tensor], out: &TensorType) -> Result<Data, OpError> {
                 match self { $(Op::$op(op) => op.eval(inputs, out)),+ }
+            }
+            fn check_constants(
+                &self,
+                types: &[&TensorType],
+                constants: &[Option<&Tensor>],
+            ) -> Result<(), OpError> {
+                match self { $(Op::$op(op) => op.check_constants(types, constants)),+ }
             }
             fn macs(&self, inputs: &[&TensorType], out: &TensorType) -> u64 {
                 match self { $(Op::$op(op) => op.macs(inputs, out)),+ }
@@ -239,6 +253,8 @@ ops! {
     Threshold,
     /// Normalisation over neighbouring channels.
     Lrn,
+    /// A layer of look-up tables over bits.
+    Lut,
 }
 
 /// Checks the number of operands.

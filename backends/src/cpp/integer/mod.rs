@@ -19,6 +19,7 @@
 mod boundary;
 mod formula;
 mod header;
+mod lut;
 mod moves;
 mod ops;
 mod packed;

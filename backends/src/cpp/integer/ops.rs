@@ -7,6 +7,7 @@ use super::super::ops::reduce::is_identity;
 use super::super::plan::{Rules, Step};
 use super::super::writer::{list, size};
 use super::formula::{self, Formula};
+use super::lut;
 use super::moves;
 use super::packed::Packed;
 use super::product;
@@ -34,6 +35,7 @@ pub fn fault(graph: &Graph, ranges: &Ranges, node: &Node) -> Option<String> {
         Op::Conv(_) | Op::Dense(_) | Op::MatMul(_) | Op::MaxPool(_) | Op::Reduce(_) | Op::ArgReduce(_) => {
             None
         }
+        Op::Lut(_) => lut::fault(graph, node),
         op if formula::is_pointwise(op) => formula::fault(graph, node),
         Op::Reshape(_) | Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Expand(_) => None,
         Op::Reverse(_) => None,
@@ -139,6 +141,7 @@ fn calls(w: &mut Writer, step: &Step) {
             None => product::write(w, step),
         },
         Op::MaxPool(op) if w.packed.holds(node.inputs[0]) => xnor::pool(w, step, node, op),
+        Op::Lut(_) => lut::write(w, step, node),
         Op::MaxPool(op) => moves::max_pool(w, step, node, op),
         Op::Reduce(op) => moves::reduce(w, step, node, op),
         Op::ArgReduce(op) => moves::arg_reduce(w, step, node, op),

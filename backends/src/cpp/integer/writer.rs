@@ -26,6 +26,7 @@ const KERNELS: &[(&str, &str)] = &[
     ("copy", include_str!("kernels/copy.hpp")),
     ("pick", include_str!("kernels/pick.hpp")),
     ("gather", include_str!("kernels/gather.hpp")),
+    ("lut", include_str!("kernels/lut.hpp")),
     ("dot", include_str!("kernels/dot.hpp")),
     ("store", include_str!("kernels/store.hpp")),
     ("rows", include_str!("kernels/rows.hpp")),

@@ -45,7 +45,7 @@ fn is_unknown(op: &Op) -> bool {
     let moves = matches!(op, Op::Resize(_) | Op::Reverse(_) | Op::Gather(_) | Op::Select(_));
     let counts = matches!(op, Op::ArgReduce(_) | Op::Lrn(_) | Op::Compare(_) | Op::Bitwise(_) | Op::Cast(_));
     let quantizes = matches!(op, Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) | Op::Threshold(_));
-    moves || counts || quantizes || matches!(op, Op::Requantize(_) | Op::Lookup(_))
+    moves || counts || quantizes || matches!(op, Op::Requantize(_) | Op::Lookup(_) | Op::Lut(_))
 }
 
 /// Whether the node only renames: its result lies where its operand does.
@@ -120,6 +120,6 @@ pub fn write(w: &mut Writer, step: &Step) {
         Op::Resize(_) | Op::Reverse(_) | Op::Gather(_) | Op::Select(_) | Op::ArgReduce(_) | Op::Lrn(_) => {}
         Op::Compare(_) | Op::Bitwise(_) | Op::Cast(_) => {}
         Op::Quantize(_) | Op::Dequantize(_) | Op::FloatQuant(_) | Op::Threshold(_) => {}
-        Op::Requantize(_) | Op::Lookup(_) => {}
+        Op::Requantize(_) | Op::Lookup(_) | Op::Lut(_) => {}
     }
 }

@@ -65,6 +65,7 @@ impl<'a> Writer<'a> {
             | Op::Compare(_)
             | Op::FloatQuant(_)
             | Op::Lookup(_)
+            | Op::Lut(_)
             | Op::Requantize(_)
             | Op::Select(_)
             | Op::Threshold(_) => Err(format!("there is no such node for `{}`", node.op.name()).into()),

@@ -1,4 +1,5 @@
-//! Kernels on maps of −1 and +1 packed into bits: convolutions and dense layers by XNOR and popcount, and max pooling by OR.
+//! Kernels on maps of −1 and +1 packed into bits: convolutions and dense layers by XNOR and popcount, and max pooling by OR;
+//! and [`Luts`], which says itself how its bits lie.
 //!
 //! In and out: samples channels-last, the channels of each pixel in whole words of 64 bits, the first channel lowest;
 //! a bit of 1 is +1, and the bits behind the last channel are 0. Weights are packed when a layer's kernel is built.
@@ -6,12 +7,14 @@
 
 mod conv;
 mod count;
+mod lut;
 mod pool;
 
 #[cfg(test)]
 mod tests;
 
 pub use conv::{BitConv, BitConvSpec, BitOutput};
+pub use lut::{LutSpec, Luts};
 pub use pool::BitPool;
 
 pub use unfloat_ir::xnor::BITS;

@@ -177,6 +177,11 @@ impl<'g> Lowering<'g> {
         {
             return Ok((work, vec![node.inputs[0]], output));
         }
+        if let Op::Lut(_) = &node.op
+            && let Some((luts, output)) = self.luts(node)?
+        {
+            return Ok((Work::Luts(Box::new(luts)), vec![node.inputs[0]], output));
+        }
         let fast = match &node.op {
             Op::MaxPool(p) => self.max_pool(node, &p.window)?,
             Op::Unary(f) => self.function(node, Some(*f)),

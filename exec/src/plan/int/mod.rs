@@ -10,6 +10,7 @@ mod bits;
 mod elementwise;
 mod fuse;
 mod lower;
+mod luts;
 mod place;
 mod run;
 mod step;

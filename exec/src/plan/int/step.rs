@@ -3,7 +3,7 @@
 use super::super::step::Place;
 use super::elementwise::{Binary, Dequantizer, Function, Reduction};
 use crate::kernels::KernelError;
-use crate::kernels::bits::{self, BitConv, BitPool};
+use crate::kernels::bits::{self, BitConv, BitPool, Luts};
 use crate::kernels::int::{self, AlignedBytes, Code, Word, by_word, decode, encode, view, view_mut};
 use std::sync::Arc;
 use unfloat_ir::{Data, Location, Op, OpDef, Tensor, TensorType};
@@ -43,6 +43,8 @@ pub(super) enum Work {
     BitConv(Box<BitConv>),
     /// A max pooling of packed bits.
     BitPool(BitPool),
+    /// Layers of look-up tables.
+    Luts(Box<Luts>),
     /// Another step, one sample, whose `len` codes −1 and +1 are packed at once, `channels` to a pixel.
     Packing {
         work: Box<Work>,
@@ -100,15 +102,18 @@ impl Work {
         match self {
             Work::Conv(conv) => conv.scratch_len(),
             Work::BitConv(conv) => conv.scratch_len(),
+            Work::Luts(luts) => luts.scratch_len(),
             Work::Packing { work, len, .. } => len.next_multiple_of(LINE).saturating_add(work.scratch_len()),
             _ => 0,
         }
     }
 
-    /// Whether the weights are read so much more slowly than the sample that samples should share them.
+    /// Whether samples should share what is read for each: weights that are read so much more slowly than the sample, or
+    /// tables that take as long for many samples as for one.
     pub fn wants_company(&self) -> bool {
         match self {
             Work::Conv(conv) => conv.wants_company(),
+            Work::Luts(_) => true,
             _ => false,
         }
     }
@@ -128,6 +133,7 @@ impl Work {
             Work::MaxPool(pool) => pool.run(batch, x, to),
             Work::BitConv(conv) => conv.run(batch, x, to, scratch),
             Work::BitPool(pool) => pool.run(batch, x, to),
+            Work::Luts(luts) => luts.run(batch, x, to, scratch),
             Work::Packing { work, len, channels } => {
                 let (codes, scratch) = scratch.split_at_mut(len.next_multiple_of(LINE));
                 let codes = &mut codes[..*len];

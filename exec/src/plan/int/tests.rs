@@ -15,6 +15,7 @@ use unfloat_ir::{
 };
 
 mod bits;
+mod luts;
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 struct Random(u64);

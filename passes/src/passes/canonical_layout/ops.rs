@@ -36,7 +36,7 @@ impl Mover<'_> {
             Op::Reshape(op) => self.reshape(node, op),
             Op::Transpose(op) => self.transpose(node, op),
             Op::Expand(op) => self.expand(node, op),
-            Op::MatMul(_) => {
+            Op::MatMul(_) | Op::Lut(_) => {
                 let inputs = self.all_still(&node.inputs)?;
                 self.emit(node, node.op.clone(), inputs, Lie::still(self.graph.ty(node.output).rank()))
             }
