@@ -8,12 +8,14 @@ use std::fs;
 use support::ints::{Ints, exact, exact_on};
 use support::{compilers, emit};
 use unfloat_backends::process::TempDir;
+use unfloat_exec::{Plan, PlanOptions, reference};
 use unfloat_ir::ops::{
     ArgReduce, Binary, Cast, Concat, Conv, Dense, MaxPool, Reshape, Reverse, Threshold, Transpose, Unary,
     Window,
 };
 use unfloat_ir::ranges::Ranges;
-use unfloat_ir::{ElemType, IntType, Layout, Rounding, Tensor, ValueId};
+use unfloat_ir::{Data, ElemType, IntType, Layout, Rounding, Tensor, ValueId};
+use unfloat_npy::Npz;
 
 /// Flags for each unit that this machine may have, and for none.
 const UNITS: [&[&str]; 4] = [
@@ -234,6 +236,85 @@ fn first_layers() {
     }
     for (i, form) in [(0, "weights=text"), (2, "weights=literals")] {
         exact_on(&net.graph, &samples, &[form], &compilers(UNITS[i]));
+    }
+}
+
+/// A VGG with the weights and normalizations of a checkpoint of PyTorch: 0 counts as +1, channels that fall are turned
+/// round, and poolings stand behind the signs.
+fn vgg() -> (Ints, Vec<Vec<Tensor>>) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/pytorch/arch/");
+    let [weights, io] = ["vgg.npz", "vgg.io.npz"].map(|file| fs::read(format!("{folder}{file}")).unwrap());
+    let mut npz = Npz::open(&weights).unwrap();
+    let mut get = |key: String| npz.get(&key).unwrap().unwrap();
+    let mut net = Ints::new("vgg");
+    let mut x = net.input(ElemType::signed(10), &[32, 32, 3], "hwc");
+    let mut unit = 256.0;
+    for (conv, norm, pooled) in
+        [(0, 1, false), (3, 5, true), (7, 8, false), (10, 12, true), (14, 15, false), (17, 19, true)]
+    {
+        let floats = |t: &Tensor| t.as_f32().unwrap().iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+        let w = get(format!("features.{conv}.weight"));
+        let b = floats(&get(format!("features.{conv}.bias")));
+        let [gamma, beta, mean, var] = ["weight", "bias", "running_mean", "running_var"]
+            .map(|key| floats(&get(format!("features.{norm}.{key}"))));
+        let (outputs, inputs) = (w.shape()[0], w.shape()[1]);
+        let turn = |o: usize| if gamma[o] < 0.0 { -1.0 } else { 1.0 };
+        let codes = floats(&w.transposed(&[0, 2, 3, 1])).into_iter().enumerate();
+        let codes = codes.map(|(i, v)| if v * turn(i / (9 * inputs)) < 0.0 { -1 } else { 1 }).collect();
+        let limits = (0..outputs)
+            .map(|o| match gamma[o] {
+                0.0 if beta[o] >= 0.0 => i64::MIN,
+                0.0 => i64::MAX,
+                g => {
+                    let sigma = (var[o] + 1e-5).sqrt();
+                    (turn(o) * unit * (mean[o] - b[o] - beta[o] * sigma / g)).ceil() as i64
+                }
+            })
+            .collect();
+        let w = net.constant(ElemType::Bipolar, &[outputs, 3, 3, inputs], codes);
+        let limits = net.constant(ElemType::signed(64), &[outputs, 1], limits);
+        let window = Window::new([3, 3]).pads([1, 1], [1, 1]);
+        let name = format!("features_{conv}");
+        let s = net.node(Conv { window, groups: 1 }, &[x, w], &name);
+        let sign = Threshold { axis: 2, to: ElemType::Bipolar, scale: 2, bias: -1 };
+        x = net.node(sign, &[s, limits], &format!("{name}_sign"));
+        if pooled {
+            let window = Window::new([2, 2]).strides([2, 2]);
+            x = net.node(MaxPool { window }, &[x], &format!("{name}_pool"));
+        }
+        unit = 1.0;
+    }
+    let f = flat(&mut net, x, "flat");
+    let codes = get("classifier.0.weight".to_string());
+    let codes = codes.as_f32().unwrap().iter().map(|&v| if v < 0.0 { -1 } else { 1 }).collect();
+    let w = net.constant(ElemType::Bipolar, &[10, 768], codes);
+    let d = net.node(Dense, &[f, w], "classifier");
+    net.graph.add_output("logits", d);
+    let ty = net.graph.ty(net.graph.inputs()[0]).clone();
+    let all = Npz::open(&io).unwrap().get("input_0").unwrap().unwrap().transposed(&[0, 2, 3, 1]);
+    let images = all.as_f32().unwrap().chunks(3072).map(|image| {
+        let codes = image.iter().map(|v| (v * 256.0) as i64).collect::<Vec<_>>();
+        vec![Tensor::codes(ty.clone(), codes)]
+    });
+    let images = images.collect();
+    (net, images)
+}
+
+/// Every layer behind the first counts bits, and the executor gives what C++ gives, a batch at once.
+#[test]
+fn a_network_of_pytorch() {
+    let (net, images) = vgg();
+    assert_eq!((calls(&net, "xnor_bits"), calls(&net, "xnor_sums"), calls(&net, "or_pool")), (5, 1, 3));
+    exact_on(&net.graph, &images[..6], &["weights=text"], &compilers(UNITS[0]));
+    let plan = Plan::new(&net.graph, &PlanOptions::default()).unwrap();
+    let codes: Vec<i64> = images.iter().flat_map(|i| (0..3072).filter_map(|n| i[0].data.code(n))).collect();
+    let batch = Data::I16(codes.iter().map(|&c| c as i16).collect());
+    let got = plan.run_data(&[&batch], images.len(), 2).unwrap();
+    for (i, image) in images.iter().enumerate() {
+        let want = reference::evaluate(&net.graph, image).unwrap();
+        for c in 0..10 {
+            assert_eq!(got[0].code(10 * i + c), want[0].data.code(c), "image {i}, class {c}");
+        }
     }
 }
 
