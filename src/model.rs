@@ -7,7 +7,7 @@ use crate::output::{during, fault, show};
 use crate::quantization::Request;
 use crate::samples::{self, Batch};
 use std::path::{Path, PathBuf};
-use unfloat_backends::{Backend, Manifest, SelfCheck, backend};
+use unfloat_backends::{Backend, Manifest, SelfCheck, registry};
 use unfloat_exec::reference::{evaluate, evaluate_all};
 use unfloat_exec::{Plan, PlanOptions};
 use unfloat_ir::{
@@ -226,7 +226,7 @@ impl Artefact {
             ports.iter().map(ty).collect::<Result<Vec<_>, _>>()
         };
         let (inputs, outputs) = (ports(&manifest.inputs)?, ports(&manifest.outputs)?);
-        let backend = backend::find(name)?;
+        let backend = registry::backend(name)?;
         Ok(Self { dir: dir.to_path_buf(), name: manifest.name, backend, inputs, outputs })
     }
 
@@ -234,7 +234,7 @@ impl Artefact {
     pub fn self_checks(&self) -> Result<Vec<(String, SelfCheck)>, Diagnostics> {
         let mut said = Vec::new();
         for name in Manifest::read(&self.dir)?.backends.keys() {
-            let checked = backend::find(name)?.self_check(&self.dir);
+            let checked = registry::backend(name)?.self_check(&self.dir);
             if let Some(check) = checked {
                 said.push((name.clone(), check?));
             }

@@ -11,7 +11,7 @@ use unfloat::load::load_graph;
 use unfloat::model::{at_stage, integers};
 use unfloat::quantization::Request;
 use unfloat::samples;
-use unfloat_backends::{Manifest, Options, OutDir, backend};
+use unfloat_backends::{Manifest, Options, OutDir, registry};
 use unfloat_exec::reference::evaluate_all;
 use unfloat_ir::{Graph, Op, Stage, Tensor, TensorType, ValueId};
 use unfloat_passes::pipeline::RunOptions;
@@ -47,7 +47,7 @@ fn quantized(model: &Path, spec: &str, data: &Path) -> [Graph; 2] {
 
 /// Emits in a dialect and imports again.
 fn again(graph: &Graph, dialect: &str, dir: &Path) -> Graph {
-    let backend = backend::find(dialect).unwrap();
+    let backend = registry::backend(dialect).unwrap();
     let mut out = OutDir::new();
     backend.emit(graph, &Options::defaults(backend.info()), &mut out).unwrap_or_else(|e| panic!("{e}"));
     std::fs::create_dir_all(dir).unwrap();

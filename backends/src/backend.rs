@@ -1,6 +1,5 @@
-//! What every backend offers, its options, and the registry.
+//! What every backend offers, and its options.
 
-use crate::onnx::{Dialect, Onnx};
 use crate::outdir::OutDir;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,19 +65,6 @@ pub struct OptionInfo {
     pub values: &'static [&'static str],
     /// What it does.
     pub summary: &'static str,
-}
-
-/// Every backend.
-pub const ALL: &[&dyn Backend] =
-    &[&crate::cpp::Cpp, &crate::verilog::Verilog, &Onnx(Dialect::Qcdq), &Onnx(Dialect::Qonnx)];
-
-/// The backend of that name, or an error that names them all.
-pub fn find(name: &str) -> Result<&'static dyn Backend, Diagnostic> {
-    ALL.iter().copied().find(|b| b.info().name == name).ok_or_else(|| {
-        let names: Vec<&str> = ALL.iter().map(|b| b.info().name).collect();
-        Diagnostic::error(Location::default(), format!("there is no backend `{name}`"))
-            .help(format!("backends: {}", names.join(", ")))
-    })
 }
 
 /// The options of one backend, checked against what it documents; unset ones have their default.
@@ -164,15 +150,5 @@ mod tests {
         for text in ["`three` is no value", "no option `p`", "`o` of backend `b` is set twice", "one, two"] {
             assert!(errors.contains(text), "{errors}");
         }
-    }
-
-    #[test]
-    fn every_backend_is_found_by_its_name() {
-        for backend in ALL {
-            let info = backend.info();
-            assert!(std::ptr::eq(find(info.name).unwrap().info(), info));
-            assert!(info.options.iter().all(|o| !o.values.is_empty() && !o.summary.is_empty()));
-        }
-        assert!(find("cobol").err().unwrap().to_string().contains("cpp"));
     }
 }

@@ -15,8 +15,8 @@
 //! | [`parameters`] | parameters as data: what all formats share, and their registry |
 //! | [`mat`], [`txt`], [`npy`], [`memory`] | formats of parameters |
 //!
-//! To add a backend: a folder here that implements [`Backend`], and a line in [`backend::ALL`]. To add a format of
-//! parameters: a folder here with its [`parameters::Format`], and a line in [`parameters::ALL`].
+//! To add a backend: a folder here that implements [`Backend`], and a line in [`registry::BACKENDS`]. To add a format of
+//! parameters: a folder here with its [`parameters::Format`], and a line in [`registry::FORMATS`].
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -31,6 +31,7 @@ pub mod onnx;
 pub mod outdir;
 pub mod parameters;
 pub mod process;
+pub mod registry;
 pub mod scratch;
 pub mod txt;
 pub mod verilog;

@@ -4,7 +4,7 @@ mod support;
 
 use support::ints::{Ints, exact};
 use unfloat_backends::Options;
-use unfloat_backends::backend::find;
+use unfloat_backends::registry::backend;
 use unfloat_ir::ops::{ArgReduce, Cast, Compare, Lut, Reduce, ReduceFn, Reshape};
 use unfloat_ir::{ElemType, IntType, Layout, ValueId};
 
@@ -50,7 +50,7 @@ fn computed_tables_are_refused() {
     let x = net.input(ElemType::Bit, &[4, 4], "wc");
     let connections = net.constant(ElemType::signed(8), &[4, 2], vec![0, 1, 2, 3, 4, 5, 6, 7]);
     net.output(Lut, &[x, connections, x], "y");
-    let cpp = find("cpp").unwrap();
+    let cpp = backend("cpp").unwrap();
     let checked = cpp.check(&net.graph, &Options::defaults(cpp.info()));
     let text = checked.err().map(|e| e.to_string()).unwrap_or_default();
     assert!(text.contains("`y` (lut): its tables are computed"), "{text}");

@@ -6,7 +6,7 @@ mod support;
 
 use prost::Message;
 use support::Net;
-use unfloat_backends::{Options, OutDir, backend};
+use unfloat_backends::{Options, OutDir, registry};
 use unfloat_exec::reference::evaluate;
 use unfloat_frontends::onnx::{BatchAxis, NoSiblings, OnnxFile, OnnxOptions, import};
 use unfloat_ir::ops::{
@@ -26,7 +26,7 @@ const BOTH: [&str; 2] = ["qcdq", "qonnx"];
 /// The bytes of the emitted model.
 fn emitted(graph: &Graph, dialect: &str) -> Result<Vec<u8>, Diagnostics> {
     verify::verify(graph).unwrap_or_else(|e| panic!("{e}"));
-    let backend = backend::find(dialect).unwrap();
+    let backend = registry::backend(dialect).unwrap();
     let mut out = OutDir::new();
     let done = backend.emit(graph, &Options::defaults(backend.info()), &mut out);
     assert_eq!(out.paths().count(), usize::from(done.is_ok()), "a refused graph leaves no file");
@@ -550,7 +550,7 @@ fn all_that_cannot_be_said_is_refused_at_once() {
     let op = BatchNorm { axis: 0, eps: 0.1, formula: BatchNormFormula::Fused };
     net.output(op, &[wrapped, c[0], c[1], c[2], c[3]], "fused");
     for dialect in BOTH {
-        let backend = backend::find(dialect).unwrap();
+        let backend = registry::backend(dialect).unwrap();
         let found = backend.check(&net.graph, &Options::defaults(backend.info())).unwrap_err();
         let text = found.to_string();
         for name in ["`silu`", "`wrapped`", "`codes`", "`integers`", "`fused`"] {

@@ -8,13 +8,13 @@ use std::process::Command;
 use support::ints::Ints;
 use unfloat_backends::process::{TempDir, find as program};
 use unfloat_backends::verilog::{Ports, Simulator, prove, replay_in, self_check};
-use unfloat_backends::{Backend, Manifest, Options, OutDir, backend};
+use unfloat_backends::{Backend, Manifest, Options, OutDir, registry};
 use unfloat_exec::reference;
 use unfloat_ir::ops::{ArgReduce, Cast, Compare, Gather, Lut, Reduce, ReduceFn, Reshape, Unary};
 use unfloat_ir::{Diagnostics, ElemType, Graph, IntType, Layout, TensorType, ValueId};
 
 fn verilog() -> &'static dyn Backend {
-    backend::find("verilog").unwrap()
+    registry::backend("verilog").unwrap()
 }
 
 fn lut(net: &mut Ints, x: ValueId, outputs: usize, pins: usize, name: &str) -> ValueId {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use unfloat_backends::parameters::{self, Format, Set};
 use unfloat_backends::process::TempDir;
-use unfloat_backends::{Backend, Manifest, Options, OutDir, backend, namer};
+use unfloat_backends::{Backend, Manifest, Options, OutDir, namer, registry};
 use unfloat_ir::{Diagnostic, Diagnostics, Graph};
 use unfloat_passes::analysis::memory;
 use unfloat_passes::calibrate::concerns;
@@ -186,9 +186,9 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
             continue;
         }
         seen.push(name);
-        match (name, backend::find(name)) {
+        match (name, registry::backend(name)) {
             ("uir", _) => emitters.push(Emitter::Uir),
-            (_, Err(_)) if let Some(format) = parameters::find(name) => {
+            (_, Err(_)) if let Some(format) = registry::format(name) => {
                 emitters.push(Emitter::Parameters(format));
             }
             (_, Ok(backend)) => {
@@ -199,7 +199,7 @@ fn emitters(args: &Convert) -> Result<Vec<Emitter>, Diagnostics> {
                 }
             }
             (_, Err(e)) => {
-                let formats: Vec<&str> = parameters::ALL.iter().map(|f| f.name).collect();
+                let formats: Vec<&str> = registry::FORMATS.iter().map(|f| f.name).collect();
                 let help = format!("{}, uir; formats of parameters: {}", e.help, formats.join(", "));
                 found.push(Diagnostic { help, ..e });
             }

@@ -12,7 +12,7 @@ use crate::output::{CommandResult, Outcome, fault, note, print, print_json};
 use crate::quantization::Request;
 use std::sync::Arc;
 use unfloat_backends::parameters::{self, Format, Parameter, Set};
-use unfloat_backends::{Manifest, OutDir, namer};
+use unfloat_backends::{Manifest, OutDir, namer, registry};
 use unfloat_ir::{Diagnostics, Stage};
 use unfloat_passes::analysis::memory;
 
@@ -47,11 +47,11 @@ fn formats(args: &Export) -> Result<Vec<&'static Format>, Diagnostics> {
     let mut found = Diagnostics::new();
     let mut formats: Vec<&'static Format> = Vec::new();
     for name in &args.emit {
-        match parameters::find(name) {
+        match registry::format(name) {
             Some(format) if formats.iter().any(|f| f.name == format.name) => {}
             Some(format) => formats.push(format),
             None => {
-                let names: Vec<&str> = parameters::ALL.iter().map(|f| f.name).collect();
+                let names: Vec<&str> = registry::FORMATS.iter().map(|f| f.name).collect();
                 let help = format!("formats: {}; `unfloat convert` emits programs", names.join(", "));
                 found.push(fault(format!("there is no format `{name}` of parameters")).help(help));
             }

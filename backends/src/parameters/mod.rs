@@ -12,7 +12,7 @@
 //!
 //! [packed]: packed()
 //!
-//! To add a format: a folder here beside that has one [`Format`], and a line in [`ALL`].
+//! To add a format: a folder here beside that has one [`Format`], and a line in [`crate::registry::FORMATS`].
 
 mod names;
 
@@ -45,22 +45,6 @@ pub struct Format {
     pub all: Option<WriteFile>,
     /// Whether bits are also written as packed bytes.
     pub packs: bool,
-}
-
-/// Every format.
-pub static ALL: &[&Format] = &[
-    &crate::mat::FORMAT,
-    &crate::txt::FORMAT,
-    &crate::npy::FORMAT,
-    &crate::memory::MEM,
-    &crate::memory::MEMB,
-    &crate::memory::COE,
-    &crate::memory::MIF,
-];
-
-/// The format of that name.
-pub fn find(name: &str) -> Option<&'static Format> {
-    ALL.iter().copied().find(|f| f.name == name)
 }
 
 /// A tensor under its name.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::registry::{FORMATS, format};
 use unfloat_ir::ops::Binary;
 use unfloat_ir::{Affine, Origin};
 
@@ -12,10 +13,10 @@ fn codes(elem: ElemType, shape: &[usize], codes: &[i64]) -> Tensor {
 
 #[test]
 fn formats_are_found_by_name() {
-    for format in ALL {
-        assert!(std::ptr::eq(find(format.name).unwrap(), *format) && !format.summary.is_empty());
+    for each in FORMATS {
+        assert!(std::ptr::eq(format(each.name).unwrap(), *each) && !each.summary.is_empty());
     }
-    assert!(find("cpp").is_none());
+    assert!(format("cpp").is_none());
 }
 
 #[test]
@@ -35,7 +36,7 @@ fn files_are_listed_with_their_true_names() {
     let set = Set::new("net", vec![parameter("a/b", bits.clone()), parameter("a_b", bits)]).unwrap();
     let (mut out, mut manifest) = (OutDir::new(), Manifest::of_tensors("net"));
     for name in ["mat", "txt", "mem"] {
-        set.emit(find(name).unwrap(), &mut out, &mut manifest).unwrap();
+        set.emit(format(name).unwrap(), &mut out, &mut manifest).unwrap();
     }
     let paths: Vec<&str> = out.paths().collect();
     let want = [
@@ -64,7 +65,7 @@ fn all_faults_are_said_at_once() {
     let empty = || codes(ElemType::signed(8), &[0], &[]);
     let set = Set::new("net", vec![parameter("a", empty()), parameter("b\n", empty())]).unwrap();
     let (mut out, mut manifest) = (OutDir::new(), Manifest::of_tensors("net"));
-    let error = set.emit(find("coe").unwrap(), &mut out, &mut manifest).unwrap_err().to_string();
+    let error = set.emit(format("coe").unwrap(), &mut out, &mut manifest).unwrap_err().to_string();
     assert!(error.contains("`a` has the shape [0]") && error.contains(r"`b\n` has the shape"), "{error}");
     assert!(out.paths().next().is_none() && manifest.formats.is_empty());
     let bit = codes(ElemType::Bit, &[1], &[1]);
