@@ -41,37 +41,106 @@ pub(super) fn elem(
     Ok(ElemType::Int(bounds().unwrap_or(IntType::signed(64))))
 }
 
-/// What is multiplied: an element of `x` and one of `w`.
-pub(super) struct Term {
+/// What is multiplied: `len` neighbours of `x` with as many of `w`, each so many elements apart.
+pub(super) struct Run {
     pub x: usize,
+    pub x_step: usize,
     pub w: usize,
+    pub w_step: usize,
+    pub len: usize,
 }
 
-/// The sums: element `i` of the result is that of the products `terms(i)`, in that order, and of the bias at
-/// `channel(i)`, which comes first. Floats are added in double precision and rounded once.
-pub(super) fn sums<I: Iterator<Item = Term>>(
+impl Run {
+    /// The pairs of indices.
+    fn terms(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.len).map(move |k| (self.x + k * self.x_step, self.w + k * self.w_step))
+    }
+}
+
+/// The sums: element `i` of the result is that of the products `runs(i)`, in that order, and of the bias at
+/// `channel(i)`, which comes first. No sum has more than `most` products. Floats are added in double precision and
+/// rounded once. Where all are small whole numbers, sums are exact in any order, and are made in 32 bits.
+pub(super) fn sums<I: Iterator<Item = Run>>(
     inputs: &[&Tensor],
     out: &TensorType,
+    most: usize,
     channel: impl Fn(usize) -> usize + Sync,
-    terms: impl Fn(usize) -> I + Sync,
+    runs: impl Fn(usize) -> I + Sync,
 ) -> Result<Data, OpError> {
     let n = out.shape.num_elements();
     if out.elem.is_float() {
         let (x, w) = (floats(inputs, 0)?, floats(inputs, 1)?);
         let bias = if inputs.len() > 2 { Some(floats(inputs, 2)?) } else { None };
+        let from = |i: usize| bias.map_or(0.0, |b| f64::from(b[channel(i)]));
+        if bias.is_none_or(adds_exactly)
+            && let Some(small) = Small::of(most, || whole(x), || whole(w))
+        {
+            let sum = |i: usize| (from(i) + f64::from(small.sum(runs(i)))) as f32;
+            return Ok(Data::F32(each(n, inputs, sum)));
+        }
         let sum = |i: usize| {
-            let bias = bias.map_or(0.0, |b| f64::from(b[channel(i)]));
-            terms(i).fold(bias, |sum, at| sum + f64::from(x[at.x]) * f64::from(w[at.w])) as f32
+            let terms = runs(i).flat_map(Run::terms);
+            terms.fold(from(i), |sum, (a, b)| sum + f64::from(x[a]) * f64::from(w[b])) as f32
         };
         return Ok(Data::F32(each(n, inputs, sum)));
     }
     let (x, w) = (codes(inputs, 0)?, codes(inputs, 1)?);
     let bias = if inputs.len() > 2 { Some(codes(inputs, 2)?) } else { None };
-    let sum = |i: usize| {
-        let bias = bias.as_ref().map_or(0, |b| b[channel(i)]);
-        terms(i).fold(bias, |sum, at| sum.wrapping_add(x[at.x].wrapping_mul(w[at.w])))
+    let from = |i: usize| bias.as_ref().map_or(0, |b| b[channel(i)]);
+    let narrow = |codes: &[i64]| codes.iter().map(|&c| i16::try_from(c).ok()).collect();
+    let sums = match Small::of(most, || narrow(&x), || narrow(&w)) {
+        Some(small) => each(n, inputs, |i| from(i).wrapping_add(i64::from(small.sum(runs(i))))),
+        None => each(n, inputs, |i| {
+            let terms = runs(i).flat_map(Run::terms);
+            terms.fold(from(i), |sum, (a, b)| sum.wrapping_add(x[a].wrapping_mul(w[b])))
+        }),
     };
-    Ok(Data::from_codes(&out.elem, each(n, inputs, sum)))
+    Ok(Data::from_codes(&out.elem, sums))
+}
+
+/// Operands of 16 bits whose sums of products 32 bits hold, whatever is added first.
+struct Small {
+    x: Vec<i16>,
+    w: Vec<i16>,
+}
+
+impl Small {
+    /// Nothing where an element is no such number, or where so many products could be too much.
+    fn of(
+        most: usize,
+        x: impl FnOnce() -> Option<Vec<i16>>,
+        w: impl FnOnce() -> Option<Vec<i16>>,
+    ) -> Option<Small> {
+        let (x, w) = (x()?, w()?);
+        let greatest = |v: &[i16]| v.iter().map(|c| u64::from(c.unsigned_abs())).max().unwrap_or(0);
+        let bound = (greatest(&x) * greatest(&w)).checked_mul(u64::try_from(most).ok()?)?;
+        (bound < 1 << 31).then_some(Small { x, w })
+    }
+
+    fn sum(&self, runs: impl Iterator<Item = Run>) -> i32 {
+        let product = |a: i16, b: i16| i32::from(a) * i32::from(b);
+        runs.map(|run| match run {
+            Run { x, x_step: 1, w, w_step: 1, len } => {
+                let (x, w) = (&self.x[x..][..len], &self.w[w..][..len]);
+                x.iter().zip(w).map(|(&a, &b)| product(a, b)).sum::<i32>()
+            }
+            run => run.terms().map(|(a, b)| product(self.x[a], self.w[b])).sum(),
+        })
+        .sum()
+    }
+}
+
+/// Floats as numbers of 16 bits, if all are.
+fn whole(values: &[f32]) -> Option<Vec<i16>> {
+    // What is not whole, or beyond, comes back as another number; NaN is unlike itself.
+    values.iter().map(|&v| Some(v as i16).filter(|&c| f32::from(c) == v)).collect()
+}
+
+/// Whether double precision adds sums of 32 bits to such biases without rounding, and in any order: they are multiples of
+/// 2^-20 below 2^31, and not −0, whose sign a sum of products would keep.
+fn adds_exactly(bias: &[f32]) -> bool {
+    let fits = |b: f64| (b * f64::from(1 << 20)).fract() == 0.0 && b.abs() < 2f64.powi(31);
+    bias.iter().all(|&b| fits(b.into()) && (b != 0.0 || b.is_sign_positive()))
 }
 
 /// Products below which a thread is not worth its start.
@@ -97,6 +166,54 @@ fn each<T: Send>(n: usize, inputs: &[&Tensor], sum: impl Fn(usize) -> T + Sync) 
 mod tests {
     use super::*;
     use crate::types::Layout;
+
+    /// One order of additions for all, whether operands are small whole numbers or not.
+    #[test]
+    fn small_numbers_make_the_same_sums() {
+        let mut state = 5u64;
+        let mut next = |n: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % n
+        };
+        let layout = Layout::anonymous(1);
+        for (scale, bias_scale, most) in
+            [(1.0, 1.0, 3u64), (1.0, 0.125, 255), (0.3, 1.0, 200), (1.0, 1e-7, 3), (1.0, -0.0, 3)]
+        {
+            let mut values = |n: usize, scale: f32| -> Vec<f32> {
+                (0..n).map(|_| (next(most) as f32 - (most / 2) as f32) * scale).collect()
+            };
+            let (x, w, b) = (values(40, scale), values(60, 1.0), values(6, bias_scale));
+            // Two runs of five: neighbours, and every second.
+            let runs = |i: usize| {
+                [(1, 1), (2, 1)].map(|(x_step, w_step)| Run { x: i * 5, x_step, w: i * 10, w_step, len: 5 })
+            };
+            let out = TensorType::new(ElemType::F32, [6], layout);
+            let tensors = [(40, &x), (60, &w), (6, &b)].map(|(n, v)| Tensor::f32([n], layout, v.clone()));
+            let inputs: Vec<&Tensor> = tensors.iter().collect();
+            let got = sums(&inputs, &out, 10, |i| i, |i| runs(i).into_iter()).unwrap();
+            for i in 0..6 {
+                let terms = runs(i).into_iter().flat_map(Run::terms);
+                let want =
+                    terms.fold(f64::from(b[i]), |sum, (a, c)| sum + f64::from(x[a]) * f64::from(w[c])) as f32;
+                let Data::F32(got) = &got else { panic!("floats make floats") };
+                assert_eq!(got[i].to_bits(), want.to_bits(), "{scale}, {bias_scale}, {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_small() {
+        assert_eq!(whole(&[-32768.0, 32767.0, -0.0]), Some(vec![-32768, 32767, 0]));
+        for beyond in [32768.0, 0.5, f32::NAN, f32::INFINITY, -1e9] {
+            assert_eq!(whole(&[1.0, beyond]), None, "{beyond}");
+        }
+        let of = |most, x: i16| Small::of(most, || Some(vec![x]), || Some(vec![x])).is_some();
+        assert!(
+            of(2, i16::MAX) && !of(3, i16::MAX) && of(1, i16::MIN) && !of(2, i16::MIN) && !of(usize::MAX, 9)
+        );
+        assert!(adds_exactly(&[0.5, -3.0, 1e6]) && !adds_exactly(&[1e-7]) && !adds_exactly(&[f32::NAN]));
+        assert!(!adds_exactly(&[-0.0]) && !adds_exactly(&[f32::INFINITY]) && !adds_exactly(&[3e9]));
+    }
 
     #[test]
     fn the_type_is_the_narrowest_that_holds_every_sum() {

@@ -5,7 +5,7 @@
 //! Output channel block `g` of `groups` reads input channel block `g`; a depthwise convolution has as many groups as
 //! input channels. Padding cells are zero, also among bipolar ones. The result has `x`'s layout.
 
-use super::accumulate::{self, Term};
+use super::accumulate::{self, Run};
 use super::{OpDef, OpError, Window, arity};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor, for_each_index};
@@ -81,12 +81,12 @@ impl OpDef for Conv {
         // Which place of the window an element belongs to: its position without the channel axis.
         let place = |i: usize| i / (os[c] * out.shape[c]) * os[c] + i % os[c];
         let (inputs_per_group, step) = (per_group.0, xs[c]);
-        accumulate::sums(inputs, out, channel, |i| {
+        accumulate::sums(inputs, out, taps * inputs_per_group, channel, |i| {
             let o = channel(i);
             let first = o / per_group.1 * inputs_per_group;
-            places[place(i)].iter().flat_map(move |&(tap, offset)| {
+            places[place(i)].iter().map(move |&(tap, offset)| {
                 let row = (o * taps + tap) * inputs_per_group;
-                (0..inputs_per_group).map(move |k| Term { x: offset + (first + k) * step, w: row + k })
+                Run { x: offset + first * step, x_step: step, w: row, w_step: 1, len: inputs_per_group }
             })
         })
     }

@@ -3,7 +3,7 @@
 //! Operands: `x` of rank 1 or more, `w` of shape `[out, in]`, and optionally a bias `[out]`, all floats or all
 //! integers; the latter make the exact sum (see `accumulate`). The result has `x`'s layout.
 
-use super::accumulate::{self, Term};
+use super::accumulate::{self, Run};
 use super::{OpDef, OpError, arity};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor};
@@ -46,10 +46,11 @@ impl OpDef for Dense {
         accumulate::sums(
             inputs,
             out,
+            columns,
             |i| i % rows,
             |i| {
                 let (from, row) = (i / rows * columns, i % rows * columns);
-                (0..columns).map(move |k| Term { x: from + k, w: row + k })
+                std::iter::once(Run { x: from, x_step: 1, w: row, w_step: 1, len: columns })
             },
         )
     }

@@ -4,7 +4,7 @@
 //! leading axes broadcast as numpy's do. The result's axes are unnamed but for those of `a` when both have the same
 //! rank.
 
-use super::accumulate::{self, Term};
+use super::accumulate::{self, Run};
 use super::{OpDef, OpError, arity};
 use crate::attrs::{AttrReader, AttrWriter};
 use crate::tensor::{Data, Tensor, for_each_index};
@@ -59,10 +59,11 @@ impl OpDef for MatMul {
         accumulate::sums(
             inputs,
             out,
+            depth,
             |_| 0,
             |i| {
                 let ((a, b), step) = (begin[i], tb[rb - 2]);
-                (0..depth).map(move |k| Term { x: a + k, w: b + k * step })
+                std::iter::once(Run { x: a, x_step: 1, w: b, w_step: step, len: depth })
             },
         )
     }
