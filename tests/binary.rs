@@ -239,6 +239,27 @@ fn unfloat(args: &[&str]) -> Output {
         .unwrap()
 }
 
+/// The C++ of whole networks on torch's own inputs, compiled and run, gives the executor's classes.
+#[test]
+fn emitted_cpp_gives_the_executors_classes() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("binary_cpp");
+    let dir = out.to_str().unwrap();
+    for (name, sign) in [("vgg", "plus"), ("vgg", "exact"), ("../nets/bin_one_channel", "exact")] {
+        let [model, arch, io] = ["npz", "toml", "io.npz"].map(|end| format!("{name}.{end}"));
+        let _ = std::fs::remove_dir_all(&out);
+        let inputs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("binary_cpp_inputs.npy");
+        let bytes = std::fs::read(folder().join("arch").join(&io)).unwrap();
+        let array = Npz::open(&bytes).unwrap().get("input_0").unwrap().unwrap();
+        std::fs::write(&inputs, unfloat_npy::write_npy(&array)).unwrap();
+        let head = ["--input-format", FORMAT, "--head", "class", "--sign-zero", sign];
+        let check = ["-o", dir, "--check", inputs.to_str().unwrap()];
+        let done = unfloat(&[&["convert", &model, "--arch", &arch], &head[..], &check[..]].concat());
+        let text = String::from_utf8_lossy(&done.stderr).to_string();
+        assert!(done.status.success(), "{name}: {text}");
+        assert!(text.contains("emitted cpp and native executor differ by at most 0.000e0"), "{name}: {text}");
+    }
+}
+
 #[test]
 fn one_command_makes_integers_of_a_checkpoint() {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("binary");

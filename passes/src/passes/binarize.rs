@@ -7,8 +7,9 @@
 //! such signs also those of other layers; and constants of type `ternary` that have no 0 are `bipolar`. Numbers stay what
 //! they are, but a NaN, of which a code cannot tell, is −1, and a sign of −0 is 0.
 //!
-//! Left alone: signs of the graph's own inputs, which are not results of layers; signs that anything but such layers reads,
-//! since a network that computes in floats gains nothing by codes; constants that anything but a `dequantize` reads.
+//! Left alone: signs of the graph's own inputs, which are not results of layers; signs that no such layer reads, or one with
+//! other weights as well, since a network that computes in floats gains nothing by codes; signs that the graph shows;
+//! constants that anything but a `dequantize` reads.
 
 use super::signed_weights::SignedWeight;
 use crate::pass::{Change, Claim, Pass, PassCx, PassInfo};
@@ -28,7 +29,7 @@ static INFO: PassInfo = PassInfo {
     details: "A float sign whose readers are convolutions, dense layers and matrix products with dequantized constants, or \
               constants of -s, 0 and s in each channel, becomes thresholds to ternary codes and their dequantization, so \
               that integerize takes the layers; such constants become codes. Ternary constants without a 0 become bipolar. \
-              Signs of inputs, and signs that other layers read, stay.",
+              Signs of inputs, and signs that layers of floats read, stay.",
     options: &[],
     from: Stage::Folded,
     to: Stage::Folded,
@@ -99,9 +100,9 @@ fn is_sign(graph: &Graph, node: &Node) -> bool {
         && graph.producer(node.inputs[0]).is_some()
 }
 
-/// Whether layers with quantized weights read a value, through moves of whole elements, and nothing else does.
+/// Whether a layer with quantized weights reads a value, through moves of whole elements, and no layer with others does.
 fn feeds_layers(graph: &Graph, users: &[Vec<NodeId>], value: ValueId) -> bool {
-    let mut open = vec![value];
+    let (mut open, mut layers) = (vec![value], 0);
     while let Some(value) = open.pop() {
         if graph.is_output(value) || users[value.index()].is_empty() {
             return false;
@@ -115,15 +116,16 @@ fn feeds_layers(graph: &Graph, users: &[Vec<NodeId>], value: ValueId) -> bool {
                     {
                         return false;
                     }
+                    layers += 1;
                 }
                 Op::MaxPool(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Pad(_) => {
                     open.push(node.output);
                 }
-                _ => return false,
+                _ => {}
             }
         }
     }
-    true
+    layers > 0
 }
 
 /// Whether a value is the dequantization of constants.
