@@ -100,9 +100,9 @@ fn a_thousand_samples_in_both_simulators() {
     for (style, simulator) in
         [(STYLES[0], Simulator::Icarus), (STYLES[1], Simulator::Icarus), (STYLES[0], Simulator::Verilator)]
     {
-        let mut net = classifier("thousand", 12, [100, 90], 10, 6);
+        let mut net = classifier("thousand", 12, [60, 50], 10, 6);
         let ports = agrees(&mut net, 1000, &[style, &["vectors=100"]].concat(), simulator);
-        assert_eq!((ports.in_data.width, ports.out_data.width), (96, 10 * 4 + 4));
+        assert_eq!((ports.in_data.width, ports.out_data.width), (96, 10 * 3 + 4));
     }
 }
 
@@ -124,7 +124,7 @@ fn groups_of_every_size() {
     for style in &STYLES[..2] {
         let mut net = Ints::new("groups");
         let x = net.input(ElemType::Bit, &[160], "c");
-        for size in [1, 2, 3, 5, 6, 7, 8, 11, 12, 13, 16, 19, 31, 50, 64, 80, 160] {
+        for size in [2, 5, 7, 8, 12, 13, 19, 31, 50, 64, 80, 160] {
             let classes = 160 / size;
             let places = (0..(classes * size) as i64).collect();
             let places = net.constant(ElemType::signed(32), &[classes * size], places);
@@ -137,7 +137,7 @@ fn groups_of_every_size() {
                 net.output(op, &[sums], &format!("at{size}_{max}_{last}"));
             }
         }
-        agrees(&mut net, 40, style, Simulator::Icarus);
+        agrees(&mut net, 25, style, Simulator::Icarus);
     }
 }
 
@@ -155,8 +155,8 @@ fn comparisons_with_constants() {
     .into_iter()
     .enumerate()
     {
-        let x = net.input(ElemType::Int(int), &[5, 1], "wc");
-        let limits = net.int(int, &[5, 4]);
+        let x = net.input(ElemType::Int(int), &[3, 1], "wc");
+        let limits = net.int(int, &[3, 3]);
         let beyond = net.constant(ElemType::signed(32), &[2], vec![-(1 << 24), 1 << 24]);
         use Compare::{Equal, Greater, GreaterEqual, Less, LessEqual};
         for op in [Greater, GreaterEqual, Less, LessEqual, Equal] {
@@ -323,4 +323,27 @@ fn layers_are_proved_and_one_wrong_bit_is_found() {
         assert!(proofs[0].equal && !proofs[1].equal, "{proofs:?}");
         assert!(proofs[1].text.contains("NOT EQUIVALENT"), "{proofs:?}");
     }
+}
+
+#[test]
+fn tables_that_became_others_or_constants_are_proved_too() {
+    let mut net = Ints::new("folded");
+    let x = net.input(ElemType::Bit, &[4], "c");
+    // Twice the same function, a constant, a pin handed on, and one that all of them differ from.
+    let c = net.constant(ElemType::signed(8), &[5, 2], vec![0, 1, 1, 0, 2, 3, 3, 3, 0, 2]);
+    let t = net.constant(
+        ElemType::Bit,
+        &[5, 4],
+        vec![0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 0],
+    );
+    net.output(Lut, &[x, c, t], "y");
+    let (temp, out) = written(&net.graph, &["device=xilinx"]);
+    let proofs = prove(&temp.join("out")).unwrap_or_else(|e| panic!("{e}"));
+    assert!(proofs.len() == 1 && proofs[0].equal && proofs[0].outputs == 5, "{proofs:?}");
+    // What the graph says of the constant is changed: the module is not that any more.
+    let path = "verilog/proof/folded_0_layer.blif";
+    let text = String::from_utf8(out.read(path).unwrap()).unwrap();
+    assert!(text.contains(" same0 same1"), "{text}");
+    std::fs::write(temp.join("out").join(path), text.replacen("same1\n1 1", "same1\n0 1", 1)).unwrap();
+    assert!(!prove(&temp.join("out")).unwrap()[0].equal);
 }

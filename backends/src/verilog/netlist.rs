@@ -184,9 +184,23 @@ impl Netlist {
 
     /// A function of any number of bits: trees of tables and selectors.
     pub fn wide_lut(&mut self, pins: &[Bit], entries: &[bool]) -> Bit {
+        let (mut pins, mut entries) = (pins.to_vec(), entries.to_vec());
+        // Pins that are known, or that read what another one reads, choose nothing: they go before the tree is made.
+        for j in (0..pins.len()).rev() {
+            let twin = pins[..j].iter().position(|&p| p == pins[j]);
+            let known = if let Bit::Const(value) = pins[j] { Some(usize::from(value)) } else { None };
+            if known.is_none() && twin.is_none() {
+                continue;
+            }
+            let low = (1 << j) - 1;
+            let value = |a: usize| known.unwrap_or_else(|| twin.map_or(0, |i| a >> i & 1));
+            let entry = |a: usize| entries[(a & low) | ((a & !low) << 1) | (value(a) << j)];
+            entries = (0..entries.len() / 2).map(entry).collect();
+            pins.remove(j);
+        }
         if pins.len() <= PINS {
             let table = entries.iter().enumerate().map(|(a, &e)| u64::from(e) << a).sum();
-            return self.lut(pins, table);
+            return self.lut(&pins, table);
         }
         // Two pins choose among four quarters where that fills a table, else one pin between halves.
         let choosers = if pins.len() >= PINS + 2 { 2 } else { 1 };

@@ -46,19 +46,23 @@ fn bit_of(port: &str, i: usize, width: usize) -> String {
     if width == 1 { port.to_string() } else { format!("{port}[{i}]") }
 }
 
-/// The tables of a layer whose module takes the nets `inputs` and gives the nets `outputs`.
-pub fn blif(layer: &LayerBits, module: &str, inputs: &[u32], outputs: &[u32]) -> String {
-    let known = |net: u32| inputs.binary_search(&net).ok().map(|i| bit_of("x", i, inputs.len()));
-    // Bits that the module does not take: free ones of the same name in every table.
-    let mut free: BTreeMap<u32, usize> = BTreeMap::new();
-    let mut body = String::new();
-    for (i, &net) in outputs.iter().enumerate() {
-        let y = bit_of("y", i, outputs.len());
-        let Some(o) = layer.outputs.iter().position(|&b| b == Bit::Net(net)) else {
-            // Passed on from an earlier layer.
-            let _ = writeln!(body, ".names {} {y}\n1 1", known(net).unwrap_or_default());
-            continue;
-        };
+/// A BLIF that is being written.
+struct Blif<'a> {
+    layer: &'a LayerBits,
+    inputs: &'a [u32],
+    /// Bits that the module does not take: free ones of the same name in every table.
+    free: BTreeMap<u32, usize>,
+    body: String,
+}
+
+impl Blif<'_> {
+    fn input(&self, net: u32) -> Option<String> {
+        self.inputs.binary_search(&net).ok().map(|i| bit_of("x", i, self.inputs.len()))
+    }
+
+    /// The table of that number, as the signal `name`.
+    fn table(&mut self, o: usize, name: &str) {
+        let layer = self.layer;
         let pins: Vec<Bit> = layer.connections[o * layer.pins..(o + 1) * layer.pins]
             .iter()
             .map(|&p| layer.inputs.get(p as usize).copied().unwrap_or(Bit::Const(false)))
@@ -67,14 +71,14 @@ pub fn blif(layer: &LayerBits, module: &str, inputs: &[u32], outputs: &[u32]) ->
             pins.iter().filter_map(|b| if let Bit::Net(n) = b { Some(*n) } else { None }).collect();
         nets.sort_unstable();
         nets.dedup();
-        let mut names = Vec::new();
+        let mut names = String::new();
         for &n in &nets {
-            names.push(known(n).unwrap_or_else(|| {
-                let count = free.len();
-                format!("free{}", free.entry(n).or_insert(count))
-            }));
+            let next = self.free.len();
+            let known = self.input(n);
+            names += &known.unwrap_or_else(|| format!("free{}", self.free.entry(n).or_insert(next)));
+            names.push(' ');
         }
-        let _ = writeln!(body, ".names {}{y}", names.iter().map(|n| n.clone() + " ").collect::<String>());
+        let _ = writeln!(self.body, ".names {names}{name}");
         let entries = &layer.tables[o << layer.pins..(o + 1) << layer.pins];
         for row in 0..1usize << nets.len() {
             let value = |bit: &Bit| match bit {
@@ -85,17 +89,57 @@ pub fn blif(layer: &LayerBits, module: &str, inputs: &[u32], outputs: &[u32]) ->
             if entries[address] != 0 {
                 let digits: String =
                     (0..nets.len()).map(|k| if row >> k & 1 == 1 { '1' } else { '0' }).collect();
-                let _ = writeln!(body, "{digits}{}1", if nets.is_empty() { "" } else { " " });
+                let _ = writeln!(self.body, "{digits}{}1", if nets.is_empty() { "" } else { " " });
             }
         }
     }
-    let names =
+}
+
+/// The tables of a layer whose module takes the nets `inputs` and gives the nets `outputs`.
+///
+/// A table that became a constant, or whose bit is that of another one, has no output of its own: there is one more, `same`
+/// and a number, which says whether that is right, and must always be 1.
+pub fn blif(layer: &LayerBits, module: &str, inputs: &[u32], outputs: &[u32]) -> String {
+    let mut w = Blif { layer, inputs, free: BTreeMap::new(), body: String::new() };
+    let mut written = vec![false; layer.outputs.len()];
+    for (i, &net) in outputs.iter().enumerate() {
+        let y = bit_of("y", i, outputs.len());
+        match layer.outputs.iter().position(|&b| b == Bit::Net(net)) {
+            Some(o) => {
+                w.table(o, &y);
+                written[o] = true;
+            }
+            None => {
+                // Passed on from an earlier layer.
+                let x = w.input(net).unwrap_or_default();
+                let _ = writeln!(w.body, ".names {x} {y}\n1 1");
+            }
+        }
+    }
+    let mut same = 0;
+    for (o, &bit) in layer.outputs.iter().enumerate().filter(|(o, _)| !written[*o]) {
+        let rows = match bit {
+            Bit::Const(value) => format!(".names t{same} same{same}\n{} 1", u8::from(value)),
+            Bit::Net(net) => match outputs.binary_search(&net) {
+                Ok(i) => format!(".names t{same} {} same{same}\n00 1\n11 1", bit_of("y", i, outputs.len())),
+                // Nothing reads it.
+                Err(_) => continue,
+            },
+        };
+        w.table(o, &format!("t{same}"));
+        let _ = writeln!(w.body, "{rows}");
+        same += 1;
+    }
+    let ports =
         |port: &str, n: usize| -> String { (0..n).map(|i| " ".to_string() + &bit_of(port, i, n)).collect() };
-    let unused: String = (0..free.len()).map(|i| format!(" free{i}")).collect();
+    let more = |name: &str, n: usize| -> String { (0..n).map(|i| format!(" {name}{i}")).collect() };
     format!(
-        "# The tables of {module}, as the graph has them.\n.model {module}\n.inputs{}{unused}\n.outputs{}\n{body}.end\n",
-        names("x", inputs.len()),
-        names("y", outputs.len())
+        "# The tables of {module}, as the graph has them.\n.model {module}\n.inputs{}{}\n.outputs{}{}\n{}.end\n",
+        ports("x", inputs.len()),
+        more("free", w.free.len()),
+        ports("y", outputs.len()),
+        more("same", same),
+        w.body
     )
 }
 
@@ -165,23 +209,27 @@ fn one(module: &str, reference: &str, tools: [&Path; 2], temp: &TempDir) -> Resu
     if !done.status.success() {
         return Err(error(module, format!("Yosys does not read it:\n{}", done.text.trim())).into());
     }
-    // Bits that the module claims not to need are inputs of both sides.
+    // Bits that the module claims not to need are inputs of both sides; what says that tables are the same is 1.
     let io = |e: std::io::Error| Diagnostics::from(error("temporary files", e.to_string()));
-    let free = |line: &str| {
-        line.split_whitespace().filter(|w| w.starts_with("free")).fold(String::new(), |a, w| a + " " + w)
+    let line = |what: &str| reference.lines().find(|l| l.starts_with(what)).unwrap_or_default();
+    let words = |what: &str, prefix: &str| -> Vec<String> {
+        line(what).split_whitespace().filter(|w| w.starts_with(prefix)).map(str::to_string).collect()
     };
-    let extra = reference.lines().find(|l| l.starts_with(".inputs")).map(free).unwrap_or_default();
+    let (free, same) = (words(".inputs", "free"), words(".outputs", "same"));
+    let ones: String = same.iter().map(|name| format!(".names {name}\n1\n")).collect();
     let text = fs::read_to_string(temp.join("module.blif")).map_err(io)?;
-    fs::write(temp.join("module.blif"), text.replacen(".inputs", &format!(".inputs{extra}"), 1))
-        .map_err(io)?;
+    let text = text
+        .replacen(".inputs", &format!(".inputs {}", free.join(" ")), 1)
+        .replacen(".outputs", &format!(".outputs {}", same.join(" ")), 1)
+        .replacen(".end", &format!("{ones}.end"), 1);
+    fs::write(temp.join("module.blif"), text).map_err(io)?;
     let done = run(tools[1], &["-q", "cec reference.blif module.blif"])?;
     let equal = done.text.contains("Networks are equivalent") && done.status.success();
     let differ = done.text.contains("NOT EQUIVALENT");
     if !equal && !differ {
         return Err(error(module, format!("ABC does not decide:\n{}", done.text.trim())).into());
     }
-    let outputs =
-        reference.lines().find(|l| l.starts_with(".outputs")).map_or(0, |l| l.split_whitespace().count() - 1);
+    let outputs = line(".outputs").split_whitespace().count().saturating_sub(1);
     let text = if differ { done.text.trim().to_string() } else { String::new() };
     Ok(Proof {
         module: module.to_string(),
