@@ -478,6 +478,9 @@ pub struct Inspect {
 pub struct Audit {
     /// A model or a .uir.
     pub model: PathBuf,
+    /// Do not count zero padding on maps of -1 and +1: what is emitted here has exact sums with its third value.
+    #[arg(long)]
+    pub allow_zero_padding: bool,
     /// What the model gives, as in `convert`.
     #[arg(long, value_enum, default_value = "scores")]
     pub head: Head,

@@ -1,20 +1,35 @@
 //! Where a float, or a width that nobody proved, still hides in a graph.
 //!
 //! In: any graph. Out: every node that computes on floats, other than the boundary (a quantizer that reads an input of the
-//! graph with constant scale, and a dequantization that an output shows), and what is not what hardware takes it for:
-//! arithmetic whose true result its type may not hold (sums beyond 64 bits, additions, products and reductions that may wrap;
-//! [`Ranges::may_wrap`]), scales that are computed at run time. Each finding says which layer it came from, and what would
-//! remove it. Refuses nothing.
+//! graph with constant scale, and a dequantization that an output shows), and what is not what hardware takes it for: zero
+//! padding on a map of ±1, arithmetic whose true result its type may not hold (sums beyond 64 bits, additions, products and
+//! reductions that may wrap; [`Ranges::may_wrap`]), scales that are computed at run time. Each finding says which layer it
+//! came from, and what would remove it. Refuses nothing.
 
 use serde::Serialize;
 use unfloat_ir::arena::Handle;
 use unfloat_ir::boundary::Boundary;
 use unfloat_ir::ranges::Ranges;
-use unfloat_ir::{Graph, Node, Op, OpDef, ValueId};
+use unfloat_ir::{ElemType, Graph, Node, Op, OpDef, ValueId};
+
+/// What kind of thing hides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A float, or a scale that is computed at run time.
+    Float,
+    /// A type that may not hold a result.
+    Width,
+    /// Zero padding on a map of −1 and +1, which makes a third value there. Sums are exact with it, in everything that is
+    /// emitted here.
+    Padding,
+}
 
 /// One place.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
+    /// What kind of thing hides there.
+    pub kind: Kind,
     /// The value.
     pub value: String,
     /// The op that makes it.
@@ -79,7 +94,12 @@ struct Audit<'g> {
 
 impl Audit<'_> {
     fn finding(&self, node: &Node, what: String, remedy: &str) -> Option<Finding> {
+        self.of_kind(Kind::Float, node, what, remedy)
+    }
+
+    fn of_kind(&self, kind: Kind, node: &Node, what: String, remedy: &str) -> Option<Finding> {
         Some(Finding {
+            kind,
             value: self.graph.value(node.output).name.clone(),
             op: node.op.name().to_string(),
             origin: node.origin.to_string(),
@@ -145,16 +165,26 @@ impl Audit<'_> {
 
     fn integer(&self, node: &Node) -> Option<Finding> {
         let graph = self.graph;
+        let padded = matches!(&node.op, Op::Conv(c) if c.window.is_padded());
+        if padded && node.inputs.first().is_some_and(|&v| graph.ty(v).elem == ElemType::Bipolar) {
+            return self.of_kind(
+                Kind::Padding,
+                node,
+                "zero padding on a map of -1 and +1 makes a third value".into(),
+                "pad with -1 or +1 in training, or keep it (--allow-zero-padding): what is emitted has sums that are exact \
+                 with a third value",
+            );
+        }
         if !self.ranges.may_wrap(graph, node) {
             return None;
         }
         let elem = &graph.ty(node.output).elem;
         if matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_) | Op::MatMul(_)) {
             let what = "sums that 64 bits may not hold".into();
-            return self.finding(node, what, "use narrower types for its operands");
+            return self.of_kind(Kind::Width, node, what, "use narrower types for its operands");
         }
         let what = format!("results that {elem} may not hold: of those only the low bits stay");
-        self.finding(node, what, "cast its operands to a wider type first, or clamp them")
+        self.of_kind(Kind::Width, node, what, "cast its operands to a wider type first, or clamp them")
     }
 
     /// Outputs that show floats which no node makes of codes.
@@ -165,6 +195,7 @@ impl Audit<'_> {
         let bare =
             outputs.filter(|o| graph.producer(o.value).is_none_or(|(_, n)| !self.boundary.has(graph, n)));
         bare.map(|o| Finding {
+            kind: Kind::Float,
             value: graph.value(o.value).name.clone(),
             op: "output".to_string(),
             origin: graph.producer(o.value).map_or(String::new(), |(_, n)| n.origin.to_string()),
