@@ -8,7 +8,7 @@ use super::super::writer::{list, size};
 use super::words::{Word, literal};
 use super::writer::Writer;
 use unfloat_ir::ops::{
-    ArgReduce, Concat, Gather, MaxPool, Op, OpDef, Pad, PadMode, Reduce, ReduceFn, Slice, Transpose,
+    ArgReduce, Concat, Gather, MaxPool, Op, OpDef, Pad, PadMode, Reduce, ReduceFn, Slice, Transpose, Window,
 };
 use unfloat_ir::{ElemType, IntType, Node, Shape};
 
@@ -161,22 +161,26 @@ pub fn gather(w: &mut Writer, step: &Step, node: &Node, op: &Gather) {
     w.line(&format!("{call}<{shape}>({x}, {at}, {y});"));
 }
 
-/// Writes the greatest of each window.
-pub fn max_pool(w: &mut Writer, step: &Step, node: &Node, op: &MaxPool) {
-    let x = w.read(node.inputs[0]);
-    let (n, channels) = extents(w.graph.ty(node.inputs[0]));
+/// The shape of a pooling, whatever its cells hold.
+pub(super) fn pooling(w: &Writer, node: &Node, window: &Window) -> String {
+    let (n, _) = extents(w.graph.ty(node.inputs[0]));
     let (out, _) = extents(w.graph.ty(node.output));
-    let window = &op.window;
-    let text = [
+    [
         list("in", &n),
         list("out", &out),
         list("taps", &three(&window.kernel, 1)),
         list("stride", &three(&window.strides, 1)),
         list("dilation", &three(&window.dilations, 1)),
         list("pad", &three(&window.pads_begin, 0)),
-        size("channels", channels),
     ]
-    .concat();
+    .concat()
+}
+
+/// Writes the greatest of each window.
+pub fn max_pool(w: &mut Writer, step: &Step, node: &Node, op: &MaxPool) {
+    let x = w.read(node.inputs[0]);
+    let (_, channels) = extents(w.graph.ty(node.inputs[0]));
+    let text = pooling(w, node, &op.window) + &size("channels", channels);
     let name = w.name(step);
     let (shape, word) = (w.shape(&name, text), w.word(node.output).name());
     let least = w.graph.ty(node.output).elem.code_range().map_or(0, |r| r.0);

@@ -204,19 +204,23 @@ fn counts(graph: &Graph, ranges: &Ranges, node: &Node) -> bool {
         && codes(1, |w| w.abs() == 1)
 }
 
-/// A node as a layer whose operand would be packed along an axis of that length.
-fn layer(graph: &Graph, node: &Node, along: usize) -> Option<Layer> {
-    let (x, out) = (graph.ty(node.inputs[0]), graph.ty(node.output));
-    let last = x.shape.last().copied().filter(|_| along > 0)?;
-    let outputs = out.shape.last().copied()?;
-    let line = |input: usize, output: usize, kernel: usize| Sliding {
+/// A window that slides along one axis, step by step.
+fn line(input: usize, output: usize, kernel: usize) -> Sliding {
+    Sliding {
         input: [1, 1, input],
         output: [1, 1, output],
         kernel: [1, 1, kernel],
         stride: [1; 3],
         dilation: [1; 3],
         pad_begin: [0; 3],
-    };
+    }
+}
+
+/// A node as a layer whose operand would be packed along an axis of that length.
+fn layer(graph: &Graph, node: &Node, along: usize) -> Option<Layer> {
+    let (x, out) = (graph.ty(node.inputs[0]), graph.ty(node.output));
+    let last = x.shape.last().copied().filter(|_| along > 0)?;
+    let outputs = out.shape.last().copied()?;
     let window = match &node.op {
         Op::Conv(conv) if along == last => Sliding {
             input: extents(x).0,
@@ -244,25 +248,17 @@ fn layer(graph: &Graph, node: &Node, along: usize) -> Option<Layer> {
 mod tests {
     use super::*;
 
-    fn line(input: usize, output: usize, kernel: usize) -> Layer {
-        let window = Sliding {
-            input: [1, 1, input],
-            output: [1, 1, output],
-            kernel: [1, 1, kernel],
-            stride: [1; 3],
-            dilation: [1; 3],
-            pad_begin: [0; 3],
-        };
-        Layer { window, inputs: 65, outputs: 9 }
+    fn row(input: usize, output: usize, kernel: usize) -> Layer {
+        Layer { window: line(input, output, kernel), inputs: 65, outputs: 9 }
     }
 
     #[test]
     fn words_and_groups_are_whole() {
-        let layer = line(10, 8, 3);
+        let layer = row(10, 8, 3);
         // Three taps of 65 codes without gaps take four words; where nothing is gathered, they take six.
         assert_eq!((layer.depth(), layer.row(), layer.lanes(), layer.input_words()), (2, 4, 16, 20));
-        assert_eq!(line(3, 1, 3).row(), 6);
-        assert!(!layer.is_direct() && line(5, 5, 1).is_direct() && line(5, 1, 5).is_direct());
-        assert_eq!((layer.tile(), line(500, 498, 3).tile(), line(5000, 1, 5000).tile()), (8, 32, 1));
+        assert_eq!(row(3, 1, 3).row(), 6);
+        assert!(!layer.is_direct() && row(5, 5, 1).is_direct() && row(5, 1, 5).is_direct());
+        assert_eq!((layer.tile(), row(500, 498, 3).tile(), row(5000, 1, 5000).tile()), (8, 32, 1));
     }
 }

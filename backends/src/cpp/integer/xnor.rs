@@ -5,9 +5,10 @@
 //! as all sums do. A packed result that comes as codes is packed behind the step. The tables are those of
 //! [`unfloat_ir::xnor`], made here, so that the program that is written has no trace of padding.
 
-use super::super::ops::conv::{extents, three};
+use super::super::ops::conv::extents;
 use super::super::plan::Step;
 use super::super::writer::{list, size};
+use super::moves::pooling;
 use super::packed::{LANES, Layer, Packed};
 use super::product;
 use super::words::Word;
@@ -171,19 +172,8 @@ pub fn pack_result(w: &mut Writer, step: &Step, codes: &str) {
 /// Writes a max pooling of packed values.
 pub fn pool(w: &mut Writer, step: &Step, node: &Node, op: &MaxPool) {
     let x = w.read(node.inputs[0]);
-    let (n, channels) = extents(w.graph.ty(node.inputs[0]));
-    let (out, _) = extents(w.graph.ty(node.output));
-    let window = &op.window;
-    let text = [
-        list("in", &n),
-        list("out", &out),
-        list("taps", &three(&window.kernel, 1)),
-        list("stride", &three(&window.strides, 1)),
-        list("dilation", &three(&window.dilations, 1)),
-        list("pad", &three(&window.pads_begin, 0)),
-        size("depth", channels.div_ceil(BITS)),
-    ]
-    .concat();
+    let (_, channels) = extents(w.graph.ty(node.inputs[0]));
+    let text = pooling(w, node, &op.window) + &size("depth", channels.div_ceil(BITS));
     let name = w.name(step);
     let shape = w.shape(&name, text);
     let (call, y) = (w.kernel("or_pool"), w.packed_target(step));
